@@ -1,0 +1,141 @@
+"""What can go wrong, as one tree. It knows no HTTP: `piapi/api/problems.py` is the only place that maps it.
+
+PiApiError
+├── ConfigurationError          a setting is wrong; the start stops and says which
+├── Invalid                     what was asked for is not possible as asked, field by field
+│   └── UnsupportedControl      a camera control that is unknown or out of its range
+├── NotFound                    there is no such thing
+├── Conflict                    the thing is in a state in which this cannot be done
+├── PreconditionFailed          the thing has changed since the caller last saw it
+├── AccessError
+│   ├── Unauthenticated         nobody, or nobody we know
+│   ├── Forbidden               somebody, without the scope
+│   └── ForeignHost             a Host header that is not this machine's
+├── TooManyRequests             more than its share; later is fine
+├── TooManyViewers              all places for live viewers are taken
+├── HardwareError
+│   ├── CameraUnavailable       the camera is absent, unplugged or in use by another program
+│   ├── CameraBusy              too much work is waiting for this camera already
+│   └── CameraTimeout           the camera did not deliver by the deadline
+└── StorageError
+    ├── StorageFull             no space above the floor
+    ├── DatabaseUnusable        the database is damaged or from a later version
+    └── DataFolderInUse         another piapi owns this data folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class PiApiError(Exception):
+    """Base of every error that piapi raises on purpose. `str(error)` is a sentence for a person."""
+
+
+class ConfigurationError(PiApiError):
+    """One or more settings are wrong. `faults` names file, key and remedy of each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a request: `where` is a JSON pointer into the body, or a query parameter's name."""
+
+    where: str
+    detail: str
+    in_query: bool = False
+
+
+class Invalid(PiApiError):
+    """The request is understood and cannot be carried out as it stands. `faults` has all that is wrong."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.where or 'body'}: {fault.detail}" for fault in faults))
+        self.faults = faults
+
+
+class UnsupportedControl(Invalid):
+    """A camera control that the camera does not have, or a value outside its range."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(Fault(f"/controls/{name}", detail))
+
+
+class NotFound(PiApiError):
+    """The named thing does not exist."""
+
+
+class Conflict(PiApiError):
+    """The thing exists, and its state forbids what was asked."""
+
+
+class PreconditionFailed(PiApiError):
+    """`If-Match` names another version than the current one."""
+
+
+class AccessError(PiApiError):
+    """The caller may not."""
+
+
+class Unauthenticated(AccessError):
+    """No credentials, or wrong, expired or revoked ones. Which of these is not said."""
+
+
+class Forbidden(AccessError):
+    """A known caller without the scope. `scope` is what is missing."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This needs the scope {scope}, which your token does not have.")
+        self.scope = scope
+
+
+class ForeignHost(AccessError):
+    """The Host header names a machine that is not this one (DNS rebinding)."""
+
+
+class TooManyRequests(PiApiError):
+    """Over a bound. `retry_after_s` says when it is worth trying again."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyViewers(TooManyRequests):
+    """Every place for a live viewer is taken (`server.max_viewers`)."""
+
+
+class HardwareError(PiApiError):
+    """The hardware said no, or nothing."""
+
+
+class CameraUnavailable(HardwareError):
+    """The camera cannot be opened or has gone. The message says why, and what would help."""
+
+
+class CameraBusy(HardwareError):
+    """The queue of work for this camera is full."""
+
+
+class CameraTimeout(HardwareError):
+    """The camera delivered nothing by the deadline."""
+
+
+class StorageError(PiApiError):
+    """The data folder cannot be used as asked."""
+
+
+class StorageFull(StorageError):
+    """Writing would go below the free-space floor, or the disk is full."""
+
+
+class DatabaseUnusable(StorageError):
+    """The database is damaged, or was written by a later version. Nothing was changed."""
+
+
+class DataFolderInUse(StorageError):
+    """Another process holds the lock of this data folder."""

@@ -1,0 +1,99 @@
+"""What piapi keeps and passes around: frozen dataclasses that know no HTTP and no SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+PhotoFormat = Literal["jpeg", "png", "dng"]
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "viewer": ("*:*:view",),
+    "operator": ("*:*:view", "camera:*:*", "pin:*:*", "door:*:*"),
+    "admin": ("*:*:*",),
+}
+"""Names for bundles of scopes."""
+
+VERBS: Mapping[str, tuple[str, ...]] = {
+    "camera": ("view", "capture", "configure"),
+    "pin": ("view", "write"),
+    "door": ("view", "open", "close", "lock"),
+    "system": ("view", "admin"),
+}
+"""What can be done to each kind of thing; a scope is `<kind>:<name>:<verb>`, with `*` for any part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A key that was handed out, without its secret."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    role: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking, and what they may."""
+
+    token_id: str
+    name: str
+    scopes: tuple[str, ...]
+
+    def may(self, scope: str) -> bool:
+        """Whether one of the scopes covers `kind:name:verb`."""
+        wanted = scope.split(":")
+        return any(
+            all(have in ("*", want) for have, want in zip(held.split(":"), wanted, strict=True)) for held in self.scopes
+        )
+
+    def names(self, kind: str, verb: str) -> frozenset[str] | None:
+        """The names of one kind that the caller may `verb`; None means all of them."""
+        parts = [scope.split(":") for scope in self.scopes]
+        names = frozenset(name for of, name, can in parts if of in ("*", kind) and can in ("*", verb))
+        return None if "*" in names else names
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A picture in the library."""
+
+    seq: int
+    """Place in the library, rising with each photo kept; 0 before it is."""
+    id: str
+    camera: str
+    captured_at: datetime
+    width: int
+    height: int
+    size_bytes: int
+    format: PhotoFormat
+    sha256: str
+    label: str | None
+    pinned: bool
+    metadata: Mapping[str, Any]
+    emulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFilter:
+    """Which photos. None: any."""
+
+    cameras: frozenset[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    """Not included."""
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSettings:
+    """What an owner set on a camera over the API; kept across restarts."""
+
+    rotation: int
+    controls: Mapping[str, float | int | bool | str]
