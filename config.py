@@ -303,21 +303,20 @@ def _section(cls: type, name: str, table: Any, file: Path | None, environ: Mappi
     _refuse_unknown(table, tuple(known), f"{name}.", file, faults)
     values: dict[str, Any] = {}
     for key, metadata in known.items():
-        place, given = f"{file}: {name}.{key}", table.get(key)
+        given = {f"{file}: {name}.{key}": table[key]} if key in table else {}
         if metadata["env"] and (variable := environ.get(metadata["env"])):
-            place, given = f"environment: {metadata['env']}", _from_text(variable, metadata["check"], cls, key)
-        if given is None:
-            if metadata["required"]:
-                faults.append(f"{place}: is missing; {metadata['help']}")
-            continue
-        try:
-            values[key] = metadata["check"](given)
-        except ValueError as error:
-            faults.append(f"{place}: {given!r} {error}")
+            given[f"environment: {metadata['env']}"] = _from_text(variable, cls, key)
+        if metadata["required"] and not given:
+            faults.append(f"{file}: {name}.{key}: is missing; {metadata['help']}")
+        for place, value in given.items():  # the environment last, so that it is the one that counts
+            try:
+                values[key] = metadata["check"](value)
+            except ValueError as error:
+                faults.append(f"{place}: {value!r} {error}")
     return cls(**values)
 
 
-def _from_text(variable: str, check: Check, cls: type, key: str) -> Any:
+def _from_text(variable: str, cls: type, key: str) -> Any:
     """A whole number where the setting is one; else the text."""
     default = next(item.default for item in fields(cls) if item.name == key)
     return int(variable) if isinstance(default, int) and re.fullmatch(r"-?\d+", variable) else variable

@@ -1,0 +1,152 @@
+"""Bodies that need no thread while they are sent: a part of a file, and an endless stream.
+
+Both are plain WSGI iterables, so any server and Flask's test client can send them; `piapi.server.worker.Worker` sends
+them from its poller instead. With Flask they have to reach the server as they are:
+`flask.Response(body, direct_passthrough=True)`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, Protocol
+
+from piapi.clock import Clock, SystemClock
+
+#: Seconds between two questions whether a stream's reader may still look (`Stream.allowed`).
+CHECK_EVERY_S = 2.0
+
+_READ_SIZE = 65536
+
+
+class StreamEnded(Exception):
+    """A stream has given its last part."""
+
+
+class Stream(Protocol):
+    """One reader's place in something endless: a live view, a sequence of events.
+
+    Except for `wake`, all is called by one thread, the poller, which serves every other client too: nothing here may
+    wait, for a lock held long, a disk or a network. An exception is logged and ends this stream alone.
+    """
+
+    #: True: only the newest part matters (a live view); `next` is asked only when nothing of an earlier part is left
+    #: here and little is under way to the client, so a slow client skips. False: `next` is asked until it has nothing,
+    #: no part is lost, and a client that lets more than 1 MiB wait is cut off.
+    skips: bool
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Called once, first. From now on the producer calls `wake()` whenever there may be something new.
+
+        `wake` may be called from any thread, at any rate, also after `close`; it is cheap and does not wait. What is
+        there already needs no call.
+        """
+
+    def next(self, now: float) -> Sequence[bytes] | None:
+        """The newest part that this reader has not had, or None when there is nothing for it now.
+
+        A part is sent as its buffers, one after the other, never copied: give the same objects to every reader.
+        `now` is in seconds of CLOCK_BOOTTIME. Also asked every 2 s or so without a `wake()`, so that a stream can send
+        a sign of life. Raises StreamEnded after the last part.
+        """
+
+    def allowed(self) -> bool:
+        """Whether the reader may still look; asked about every 2 s. False cuts the connection off."""
+
+    def close(self) -> None:
+        """Called exactly once, however it ends, even when `attach` never was (HEAD, or a client that left).
+
+        Then it may be called by a request's thread.
+        """
+
+
+class StreamBody:
+    """A response body without end. Closes its stream exactly once: by itself, or by who took it over."""
+
+    def __init__(self, stream: Stream, clock: Clock | None = None) -> None:
+        self._stream = stream
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._owned = True
+
+    def take(self) -> Stream:
+        """Hand the stream over: its `close` is the caller's duty from now on. Raises ValueError if it was closed."""
+        with self._lock:
+            if not self._owned:
+                raise ValueError("The stream is closed or has been handed over.")
+            self._owned = False
+        return self._stream
+
+    def close(self) -> None:
+        """Close the stream, unless it was closed or handed over before."""
+        with self._lock:
+            owned, self._owned = self._owned, False
+        if owned:
+            self._stream.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Each part as it comes; waits in between. For servers that know nothing of streams."""
+        news = threading.Condition()
+        woken = [True]
+
+        def wake() -> None:
+            with news:
+                woken[0] = True
+                news.notify()
+
+        try:
+            self._stream.attach(wake)
+            yield from self._parts(news, woken)
+        finally:
+            self.close()
+
+    def _parts(self, news: threading.Condition, woken: list[bool]) -> Iterator[bytes]:
+        check_at = 0.0
+        while True:
+            now = self._clock.monotonic()
+            if now >= check_at:
+                if not self._stream.allowed():
+                    return
+                check_at = now + CHECK_EVERY_S
+            with news:
+                woken[0] = False
+            try:
+                part = self._stream.next(now)
+            except StreamEnded:
+                return
+            if part is not None:
+                yield b"".join(part)
+                continue
+            with news:
+                if not woken[0]:
+                    self._clock.wait(news, check_at - now)
+
+
+class FileBody:
+    """`length` bytes of an open file from `offset` on (a Range, or all of it). Closes the file, however it ends.
+
+    `file` is a real file with a descriptor, not a BytesIO; its position is neither used nor moved. The response has to
+    say its Content-Length, which is `length`. A file that turns out shorter ends the connection early, as it must.
+    """
+
+    def __init__(self, file: BinaryIO, offset: int, length: int) -> None:
+        if offset < 0 or length < 0:
+            raise ValueError("offset and length must not be negative")
+        self.file = file
+        self.offset = offset
+        self.length = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        position, left = self.offset, self.length
+        while left:
+            piece = os.pread(self.file.fileno(), min(left, _READ_SIZE), position)
+            if not piece:
+                raise OSError("The file is shorter than the length that was announced.")
+            position += len(piece)
+            left -= len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self.file.close()

@@ -1,0 +1,140 @@
+"""An application, two impatient workers and gunicorn's settings, for the tests that run the worker as users do.
+
+It is plain WSGI: what the worker does is to be seen without a framework.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from piapi.server.bodies import FileBody, StreamBody
+from piapi.server.connection import Bounds
+from piapi.server.worker import Worker
+
+FILE = Path(os.environ.get("PIAPI_TEST_FILE", "/nonexistent"))
+REPORT = Path(os.environ.get("PIAPI_TEST_REPORT", "/nonexistent"))
+
+wsgi_app = "tests.server_app:app"
+threads = 2
+keepalive = 30
+control_socket_disable = True
+accesslog = "-"
+
+
+class ImpatientWorker(Worker):
+    """Its clients have little time."""
+
+    bounds = Bounds(request_s=1.0, stall_s=0.5, linger_s=1.0, tick_s=0.05, check_every_s=0.1)
+
+
+class PatientWorker(Worker):
+    """Its clients have all the time that they have in a house, but it looks more often."""
+
+    bounds = Bounds(tick_s=0.05, check_every_s=0.1)
+
+
+class Endless:
+    """A stream that always has something, and counts how it is used."""
+
+    skips = True
+    opened = 0
+    closed = 0
+
+    def __init__(self) -> None:
+        Endless.opened += 1
+        self._timer: threading.Timer | None = None
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def next(self, now: float) -> Sequence[bytes] | None:
+        self._timer = threading.Timer(0.01, self._wake)
+        self._timer.daemon = True
+        self._timer.start()
+        return (b"part", b"\n")
+
+    def allowed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        Endless.closed += 1
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def pieces(count: int) -> Iterator[bytes]:
+    for number in range(count):
+        yield b"%07d\n" % number * 8192
+
+
+def failing() -> Iterator[bytes]:
+    yield b"so far so good"
+    raise RuntimeError("a secret of the house")
+
+
+def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer by path."""
+    path, headers = environ["PATH_INFO"], [("Content-Type", "text/plain")]
+    if path == "/echo":
+        body = environ["wsgi.input"].read()
+        start("200 OK", [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+    if path == "/bounded" and int(environ.get("CONTENT_LENGTH") or 0) > 65536:
+        start("413 Content Too Large", [*headers, ("Content-Length", "9")])
+        return [b"too large"]
+    if path == "/boom":
+        raise RuntimeError("a secret of the house")
+    if path == "/failing":
+        start("200 OK", headers)
+        return failing()
+    if path == "/pieces":
+        start("200 OK", headers)
+        return pieces(int(environ["QUERY_STRING"]))
+    if path == "/empty":
+        start("204 No Content", [])
+        return []
+    if path == "/counts":
+        body = json.dumps([Endless.opened, Endless.closed]).encode()
+        start("200 OK", [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+    if path in ("/file", "/wrapped", "/stream"):
+        return long_body(path, environ, start, headers)
+    start("200 OK", [*headers, ("Content-Length", "6")])
+    return [b"hello\n"]
+
+
+def long_body(
+    path: str, environ: dict[str, Any], start: Callable[..., Any], headers: list[tuple[str, str]]
+) -> Iterable[bytes]:
+    """A file, by either way, or a stream."""
+    if path == "/stream":
+        start("200 OK", headers)
+        return StreamBody(Endless())
+    size = FILE.stat().st_size
+    start("200 OK", [*headers, ("Content-Length", str(size))])
+    if path == "/wrapped":
+        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](FILE.open("rb"))
+        return wrapped
+    return FileBody(FILE.open("rb"), 0, size)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Say what is left when a worker ends."""
+    descriptors = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            descriptors.append(str(entry.readlink()))
+        except FileNotFoundError:
+            continue
+    kinds = ("socket:", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", str(FILE))
+    left = {
+        "threads": [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()],
+        "descriptors": [name for name in descriptors if name.startswith(kinds)],
+        "streams": Endless.opened - Endless.closed,
+    }
+    REPORT.write_text(json.dumps(left))

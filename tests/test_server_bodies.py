@@ -1,0 +1,119 @@
+"""Bodies as plain WSGI iterables, for servers that know nothing of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from flask import Flask, Response
+
+from piapi.server.bodies import FileBody, StreamBody, StreamEnded
+
+
+class Script:
+    """A stream that gives its parts, each once it was called for, and ends."""
+
+    skips = False
+
+    def __init__(self, *parts: bytes, permits: int = 1000) -> None:
+        self._parts = list(parts)
+        self._permits = permits
+        self.closed = 0
+        self.wake: Callable[[], None] = lambda: None
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
+    def next(self, now: float) -> Sequence[bytes] | None:
+        if not self._parts:
+            raise StreamEnded
+        part = self._parts.pop(0)
+        if part:
+            return (part, b"|")
+        threading.Timer(0.01, self.wake).start()
+        return None
+
+    def allowed(self) -> bool:
+        self._permits -= 1
+        return self._permits >= 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Advancing:
+    """A clock on which every look is three seconds later."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> datetime:
+        raise NotImplementedError
+
+    def monotonic(self) -> float:
+        self.time += 3
+        return self.time
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+        return condition.wait(10)
+
+
+def test_a_stream_is_iterated_until_its_end_and_closed_once() -> None:
+    stream = Script(b"a", b"", b"b")
+    body = StreamBody(stream)
+    assert list(body) == [b"a|", b"b|"]
+    body.close()
+    assert stream.closed == 1
+
+
+def test_iterating_ends_when_the_reader_may_no_longer_look() -> None:
+    stream = Script(*[b"x"] * 100, permits=2)
+    assert len(list(StreamBody(stream, Advancing()))) == 2
+    assert stream.closed == 1
+
+
+def test_who_takes_the_stream_closes_it() -> None:
+    stream = Script()
+    body = StreamBody(stream)
+    assert body.take() is stream
+    body.close()
+    assert stream.closed == 0
+    with pytest.raises(ValueError, match="handed over"):
+        body.take()
+
+
+def test_flask_sends_bodies_and_closes_them_for_head_too(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    streams: list[Script] = []
+    (tmp_path / "file").write_bytes(b"0123456789")
+
+    @app.get("/stream")
+    def stream() -> Response:
+        streams.append(Script(b"a", b"b"))
+        return Response(StreamBody(streams[-1]), direct_passthrough=True)
+
+    @app.get("/file")
+    def file() -> Response:
+        body = FileBody((tmp_path / "file").open("rb"), 2, 5)
+        return Response(body, headers={"Content-Length": "5"}, direct_passthrough=True)
+
+    client = app.test_client()
+    with client.get("/stream") as answer:
+        assert answer.data == b"a|b|"
+    with client.head("/stream") as answer:
+        assert answer.data == b""
+    with client.get("/file") as answer:
+        assert answer.data == b"23456"
+    assert [stream.closed for stream in streams] == [1, 1]
+
+
+def test_a_file_that_is_too_short_is_not_passed_off_as_whole(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123")
+    body = FileBody((tmp_path / "file").open("rb"), 0, 5)
+    with pytest.raises(OSError, match="shorter"):
+        list(body)
+    body.close()
+    assert body.file.closed
