@@ -1,0 +1,324 @@
+"""The one thread that owns a camera. Requests hand it work with a deadline, and get pictures back.
+
+The camera runs only while somebody looks or work is due, and a short while longer. One that fails is closed, said to be
+unavailable, and tried again in the background; nobody waits for it meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from piapi.clock import Clock, wall_time_of
+from piapi.errors import CameraBusy, CameraTimeout, CameraUnavailable, PiApiError
+from piapi.hardware.base import Camera, Capabilities, ControlValue, Frame, Still, StillRequest
+from piapi.services.live import LiveFeed, Picture, ViewerPlaces
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a camera runs on with nothing to do: opening one takes about a second on a Pi.
+LINGER_S = 10.0
+
+#: Seconds that a live frame may take, beside its exposure.
+FRAME_TIMEOUT_S = 5.0
+
+#: Seconds that opening a camera may take.
+OPEN_TIMEOUT_S = 20.0
+
+#: Seconds between two tries to open a camera that failed: doubled each time, up to the second number.
+RETRY_S = (1.0, 60.0)
+
+#: Pictures that may wait for one camera.
+MOST_WAITING = 16
+
+#: Seconds past its deadline after which a call into the hardware counts as hung.
+HANG_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A still, as a picture, with its raw bytes where they were asked for."""
+
+    picture: Picture
+    raw: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """Work for the owner. `request` None: a live frame will do, if its exposure begins after `asked_at`."""
+
+    request: StillRequest | None
+    asked_at: float
+    deadline: float
+    result: Future[Taken] = field(default_factory=Future)
+
+
+class CameraOwner:
+    """Runs one camera. `start` begins its thread, `close` ends it."""
+
+    def __init__(self, name: str, camera: Camera, places: ViewerPlaces, clock: Clock) -> None:
+        self.name = name
+        self.feed = LiveFeed(places, clock.monotonic, self._wake)
+        self.latest: Picture | None = None
+        """The last picture, live or still, while the camera runs."""
+        self._camera = camera
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._jobs: list[_Job] = []
+        self._rotation = 0
+        self._controls: Mapping[str, ControlValue] = {}
+        self._configured = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        # Written by the owner's thread alone:
+        self.capabilities: Capabilities | None = None
+        self._is_open = False
+        self._failure: str | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._busy_until = float("inf")
+        self._last_needed = 0.0
+
+    # For everybody ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin, with a first look at the camera."""
+        self._thread = threading.Thread(target=self._run, name=f"camera-{self.name}", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """End the thread and let the camera go; pictures that wait fail. May be called twice."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                log.error("camera %s: its driver does not return; left behind", self.name)
+        self._fail_jobs(CameraUnavailable("piapi is stopping."))
+        self.feed.end()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the camera is unavailable; None when it is ready."""
+        if self._clock.monotonic() > self._busy_until + HANG_S:
+            return "The camera's driver does not answer. Check the cable; restart piapi if it stays so."
+        return self._failure
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Wait until the camera has been opened and is well; False when it was not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.capabilities is not None and self.failure is None, timeout)
+
+    def known(self) -> Capabilities:
+        """What the camera can do; waits for a first opening that is under way. Raises CameraUnavailable."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.capabilities is not None or self.failure is not None, OPEN_TIMEOUT_S)
+        if self.capabilities is None:
+            raise CameraUnavailable(self.failure or "The camera is being opened.")
+        return self.capabilities
+
+    def configure(self, rotation: int, controls: Mapping[str, ControlValue]) -> None:
+        """Hold this rotation and these controls, from the next frame on. They were checked by the caller."""
+        with self._changed:
+            self._rotation, self._controls, self._configured = rotation, dict(controls), False
+            self.latest = None
+            self._changed.notify_all()
+
+    def take(self, request: StillRequest | None, timeout: float) -> Taken:
+        """A picture whose exposure begins after this call; `request` None: of live quality and size.
+
+        Raises CameraUnavailable, CameraBusy, and CameraTimeout when there is none within `timeout` seconds.
+        """
+        now = self._clock.monotonic()
+        job = _Job(request, now, now + timeout)
+        with self._changed:
+            if failure := self.failure:
+                raise CameraUnavailable(failure)
+            if self._stopping or len(self._jobs) >= MOST_WAITING:
+                raise CameraBusy(f"{MOST_WAITING} pictures wait for this camera already.")
+            self._jobs.append(job)
+            self._changed.notify_all()
+        try:
+            return job.result.result(timeout + HANG_S)
+        except TimeoutError:
+            raise CameraTimeout(f"The camera delivered nothing within {timeout:g} s.") from None
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # The owner's thread -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopping and (wait := self._idle_for()) != 0:
+                    self._clock.wait(self._changed, wait)
+                if self._stopping:
+                    break
+            try:
+                self._step()
+            except CameraUnavailable as error:
+                self._fail(str(error))
+            except CameraTimeout as error:
+                self._fail(f"{error} It is opened again.")
+            except Exception:  # noqa: BLE001 — a fault in a driver must not end the thread that would heal it
+                log.exception("camera %s: fault in its driver", self.name)
+                self._fail("The camera's driver failed; the log says how.")
+        self._close()
+
+    def _idle_for(self) -> float | None:
+        """Seconds until there is something to do; 0: now; None: until somebody comes."""
+        now = self._clock.monotonic()
+        if self._failure is not None:
+            return max(self._retry_at - now, 0.0)
+        if self._jobs or self.feed.viewers or self.capabilities is None or (self._is_open and not self._configured):
+            return 0.0
+        if self._is_open:
+            return max(self._last_needed + LINGER_S - now, 0.0)
+        return None
+
+    def _step(self) -> None:
+        if not self._is_open:
+            self._open()
+            return
+        if not self._configured:
+            self._apply()
+        self._drop_late()
+        with self._changed:
+            request = next((job.request for job in self._jobs if job.request is not None), None)
+            waiting = bool(self._jobs)
+        if request is not None:
+            self._capture(request)
+        elif waiting or self.feed.viewers:
+            self._last_needed = self._clock.monotonic()
+            with self._in_hardware(self._frame_timeout()) as deadline:
+                frame = self._camera.read(deadline)
+            self._live(frame)
+        elif self._idle_for() == 0.0:
+            self._close()
+
+    def _open(self) -> None:
+        with self._in_hardware(OPEN_TIMEOUT_S):
+            self.capabilities = self._camera.open()
+        self._is_open, self._configured = True, False
+        self._last_needed = self._clock.monotonic()
+        if self._failure is not None:
+            log.info("camera %s: ready again (%s)", self.name, self.capabilities.model)
+        self._failure = None
+        self._wake()
+
+    def _apply(self) -> None:
+        with self._changed:
+            controls, self._configured = self._controls, True
+        known = self.capabilities.controls if self.capabilities else {}
+        try:
+            self._camera.configure({name: value for name, value in controls.items() if name in known})
+        except PiApiError as error:
+            if isinstance(error, CameraUnavailable | CameraTimeout):
+                raise
+            log.warning("camera %s: controls that were set do not fit it any more: %s", self.name, error)
+
+    def _capture(self, request: StillRequest) -> None:
+        """One capture for all that ask for the same; its live frames serve the others."""
+        with self._changed:
+            served = [job for job in self._jobs if job.request == request]
+        self._last_needed = self._clock.monotonic()
+        try:
+            with self._in_hardware(max(job.deadline for job in served) - self._clock.monotonic()) as deadline:
+                still = self._camera.capture(request, deadline, self._live)
+        except (CameraUnavailable, CameraTimeout) as error:
+            self._settle(served, error)
+            raise
+        except PiApiError as error:
+            self._settle(served, error)
+            return
+        taken = Taken(self._picture(still), still.raw if isinstance(still, Still) else None)
+        self._failures = 0
+        self._settle(served, taken)
+
+    def _live(self, frame: Frame) -> None:
+        """A frame has come: to those who look, and to those who wait for one."""
+        picture = self._picture(frame)
+        self.latest = picture
+        self._failures = 0
+        with self._changed:
+            served = [job for job in self._jobs if job.request is None and job.asked_at <= frame.exposed_at]
+        self._settle(served, Taken(picture))
+        self.feed.publish(picture)
+
+    def _picture(self, frame: Frame) -> Picture:
+        return Picture(
+            frame.image.rotated(self._rotation),
+            frame.exposed_at,
+            wall_time_of(self._clock, frame.exposed_at),
+            dict(frame.metadata),
+            bool(self.capabilities and self.capabilities.emulated),
+        )
+
+    def _settle(self, jobs: list[_Job], outcome: Taken | PiApiError) -> None:
+        with self._changed:
+            settled = [job for job in self._jobs if job in jobs]
+            self._jobs = [job for job in self._jobs if job not in settled]
+        for job in settled:
+            if isinstance(outcome, Taken):
+                job.result.set_result(outcome)
+            else:
+                job.result.set_exception(outcome)
+
+    def _drop_late(self) -> None:
+        now = self._clock.monotonic()
+        with self._changed:
+            late = [job for job in self._jobs if job.deadline < now]
+        self._settle(late, CameraTimeout("The camera delivered nothing in time."))
+
+    def _fail(self, reason: str) -> None:
+        if self._failure != reason:
+            log.warning("camera %s: unavailable: %s", self.name, reason)
+        self._failures += 1
+        self._retry_at = self._clock.monotonic() + min(RETRY_S[0] * 2 ** (self._failures - 1), RETRY_S[1])
+        self._failure = reason
+        self._wake()
+        self._close()
+        self._fail_jobs(CameraUnavailable(reason))
+        self.feed.end()
+
+    def _fail_jobs(self, error: PiApiError) -> None:
+        with self._changed:
+            jobs = list(self._jobs)
+        self._settle(jobs, error)
+
+    def _close(self) -> None:
+        self._is_open = False
+        self.latest = None
+        with self._in_hardware(FRAME_TIMEOUT_S):
+            try:
+                self._camera.close()
+            except Exception:  # noqa: BLE001 — nothing depends on how it goes; the next open says whether it is well
+                log.exception("camera %s: fault while closing", self.name)
+
+    def _frame_timeout(self) -> float:
+        exposure = self._controls.get("exposure_s", 0.0)
+        return FRAME_TIMEOUT_S + 2 * (exposure if isinstance(exposure, int | float) else 0.0)
+
+    def _in_hardware(self, timeout: float) -> _InHardware:
+        return _InHardware(self, self._clock.monotonic() + timeout)
+
+
+class _InHardware:
+    """Marks the time in which the owner's thread is inside the driver, so that a hang is seen from outside."""
+
+    def __init__(self, owner: CameraOwner, deadline: float) -> None:
+        self._owner = owner
+        self._deadline = deadline
+
+    def __enter__(self) -> float:
+        self._owner._busy_until = self._deadline
+        return self._deadline
+
+    def __exit__(self, *_: object) -> None:
+        self._owner._busy_until = float("inf")

@@ -1,0 +1,197 @@
+"""The cameras, by name: what they are, what is set on them, and pictures from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from piapi.clock import Clock
+from piapi.errors import CameraTimeout, CameraUnavailable, Fault, Invalid, NotFound, UnsupportedControl
+from piapi.hardware.base import Camera, CameraConfig, Control, ControlValue, StillRequest
+from piapi.models import CameraSettings
+from piapi.services.camera_owner import CameraOwner, Taken
+from piapi.services.live import Picture, Viewer, ViewerPlaces
+from piapi.storage.cameras import CameraRows
+
+#: Seconds that a picture may take, beside its exposure.
+CAPTURE_TIMEOUT_S = 10.0
+
+#: Seconds that a new viewer is kept waiting for a first frame before the answer is an error.
+FIRST_FRAME_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraState:
+    """What there is to say about a camera now."""
+
+    id: str
+    backend: str
+    model: str | None
+    emulated: bool
+    state: str
+    detail: str | None
+    resolutions: tuple[tuple[int, int], ...]
+    rotation: int
+    controls: Mapping[str, tuple[Control, ControlValue | None]]
+    """Each with the value that is set, or its default."""
+    viewers: int
+
+
+class CameraService:
+    """One camera, for those who ask."""
+
+    def __init__(
+        self, config: CameraConfig, camera: Camera, rows: CameraRows, places: ViewerPlaces, clock: Clock
+    ) -> None:
+        self.name = config.name
+        self.config = config
+        self._rows = rows
+        self._clock = clock
+        self.owner = CameraOwner(config.name, camera, places, clock)
+        self._settings = CameraSettings(config.rotation, {})
+
+    def start(self) -> None:
+        """Begin, with what was set before."""
+        self._settings = self._rows.get(self.name) or self._settings
+        self.owner.configure(self._settings.rotation, self._settings.controls)
+        self.owner.start()
+
+    def close(self) -> None:
+        """Let the camera go."""
+        self.owner.close()
+
+    def state(self) -> CameraState:
+        """What there is to say about it now."""
+        known, failure = self.owner.capabilities, self.owner.failure
+        if known is None and failure is None:
+            failure = "The camera is being opened."
+        viewers = self.owner.feed.viewers
+        return CameraState(
+            id=self.name,
+            backend=self.config.backend,
+            model=known.model if known else None,
+            emulated=known.emulated if known else self.config.backend == "simulated",
+            state="unavailable" if failure else "streaming" if viewers else "ready",
+            detail=failure,
+            resolutions=known.resolutions if known else (),
+            rotation=self._settings.rotation,
+            controls={
+                name: (control, self._settings.controls.get(name, control.default))
+                for name, control in (known.controls if known else {}).items()
+            },
+            viewers=viewers,
+        )
+
+    def configure(self, rotation: int | None, controls: Mapping[str, ControlValue | None]) -> None:
+        """Set what is named and leave the rest; a control that is None goes back to its default.
+
+        Raises UnsupportedControl (and changes nothing), CameraUnavailable while nothing is known of the camera.
+        """
+        merged = dict(self._settings.controls)
+        for name, value in controls.items():
+            merged.pop(name, None)
+            if value is not None:
+                merged[name] = value
+        self._check_controls(controls)
+        settings = CameraSettings(self._settings.rotation if rotation is None else rotation, merged)
+        self._rows.put(self.name, settings)
+        self._settings = settings
+        self.owner.configure(settings.rotation, settings.controls)
+
+    def snapshot(self, max_age_s: float | None) -> Picture:
+        """A picture of live quality, exposed after this call or at most `max_age_s` seconds before it."""
+        latest = self.owner.latest
+        if max_age_s is not None and latest and self._clock.monotonic() - latest.exposed_at <= max_age_s:
+            return latest
+        return self.owner.take(None, self._timeout(self._settings.controls)).picture
+
+    def take(self, width: int, height: int, controls: Mapping[str, ControlValue], raw: bool) -> Taken:
+        """A still. Width and height in pixels after rotation; 0: as configured, or in proportion to the other."""
+        self._check_size(width, height)
+        self._check_controls(controls)
+        if raw and not self.owner.known().raw:
+            raise Invalid(Fault("/format", "dng needs a sensor that gives raw pictures, and this camera has none"))
+        across, down = self._turned(width, height)
+        request = StillRequest(across, down, dict(controls), raw)
+        return self.owner.take(request, self._timeout({**self._settings.controls, **controls}))
+
+    def watch(self, width: int, fps: float) -> Viewer:
+        """A viewer of the live view, with its first frame at hand. Raises TooManyViewers, and what `take` raises."""
+        if failure := self.owner.failure:
+            raise CameraUnavailable(failure)
+        viewer = self.owner.feed.join(width, fps)
+        if not self.owner.feed.wait_first(viewer, FIRST_FRAME_TIMEOUT_S):
+            viewer.leave()
+            raise CameraTimeout("The camera delivered no frame.")
+        if viewer.ended:
+            viewer.leave()
+            raise CameraUnavailable(self.owner.failure or "The camera has gone.")
+        return viewer
+
+    def configured_size(self) -> tuple[int, int]:
+        """Width and height of photos unless asked otherwise, in pixels after rotation."""
+        return self._turned(self.config.width, self.config.height)
+
+    def check_width(self, width: int, parameter: str = "width") -> None:
+        """Raise Invalid when a picture cannot be this wide."""
+        most = self._largest()[0]
+        if width > most:
+            raise Invalid(Fault(parameter, f"must be at most {most}, what the sensor gives", in_query=True))
+
+    def _check_size(self, width: int, height: int) -> None:
+        if not (width or height):
+            return
+        faults = [
+            Fault(f"/{name}", f"must be at most {most}, what the sensor gives")
+            for name, value, most in zip(("width", "height"), (width, height), self._largest(), strict=True)
+            if value > most
+        ]
+        if faults:
+            raise Invalid(*faults)
+
+    def _check_controls(self, controls: Mapping[str, ControlValue | None]) -> None:
+        if not controls:
+            return
+        known = self.owner.known()
+        faults: list[Fault] = []
+        for name, value in controls.items():
+            control = known.controls.get(name)
+            if control is None:
+                listed = ", ".join(known.controls) or "none"
+                faults.append(Fault(f"/controls/{name}", f"this camera has no such control; it has {listed}"))
+            elif value is not None:
+                try:
+                    control.check(name, value)
+                except UnsupportedControl as error:
+                    faults += error.faults
+        if faults:
+            raise Invalid(*faults)
+
+    def _largest(self) -> tuple[int, int]:
+        """Width and height of the sensor, after rotation."""
+        return self._turned(*self.owner.known().resolutions[0])
+
+    def _turned(self, width: int, height: int) -> tuple[int, int]:
+        """From before rotation to after, or back."""
+        return (height, width) if self._settings.rotation in (90, 270) else (width, height)
+
+    @staticmethod
+    def _timeout(controls: Mapping[str, ControlValue]) -> float:
+        exposure = controls.get("exposure_s", 0.0)
+        return CAPTURE_TIMEOUT_S + 2 * (exposure if isinstance(exposure, int | float) else 0.0)
+
+
+class Cameras:
+    """All of them, in the order of the configuration."""
+
+    def __init__(self, services: Mapping[str, CameraService]) -> None:
+        self._services = services
+
+    def __iter__(self) -> Iterator[CameraService]:
+        return iter(self._services.values())
+
+    def get(self, name: str) -> CameraService:
+        """Raises NotFound."""
+        if service := self._services.get(name):
+            return service
+        raise NotFound(f"There is no camera {name}.")

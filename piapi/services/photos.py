@@ -1,0 +1,136 @@
+"""The photo library: taking photos, finding them, changing and removing them."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from piapi.errors import NotFound
+from piapi.hardware.base import ControlValue
+from piapi.models import Photo, PhotoFilter, PhotoFormat
+from piapi.services.cameras import CameraService
+from piapi.services.exif import with_exif
+from piapi.services.thumbnails import THUMBNAIL_WIDTHS, kept_width, make_thumbnail
+from piapi.storage.photos import PhotoLibrary
+
+DEFAULT_QUALITY = 90
+"""Of a photo that is kept; live frames need less."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRequest:
+    """How a photo is wanted."""
+
+    width: int = 0
+    height: int = 0
+    quality: int = DEFAULT_QUALITY
+    format: PhotoFormat = "jpeg"
+    controls: Mapping[str, ControlValue] | None = None
+    label: str | None = None
+
+
+class Photos:
+    """Photos that are kept."""
+
+    def __init__(self, library: PhotoLibrary, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self._library = library
+        self._random = random
+        self._thumbnailing = threading.Lock()
+        self._changing = threading.Lock()
+
+    def take(self, camera: CameraService, wanted: PhotoRequest) -> Photo:
+        """Take a photo and keep it: on disk and synced when this returns."""
+        taken = camera.take(wanted.width, wanted.height, wanted.controls or {}, raw=wanted.format == "dng")
+        picture, image = taken.picture, taken.picture.image
+        width, height = _size_of(wanted, camera, image.width, image.height)
+        if wanted.format == "dng":
+            data = taken.raw or b""
+        else:
+            data = image.encode(wanted.format, width=width, height=height, quality=wanted.quality)
+            model = camera.owner.capabilities.model if camera.owner.capabilities else None
+            if wanted.format == "jpeg":
+                data = with_exif(data, picture.captured_at, model, picture.metadata)
+        photo = Photo(
+            seq=0,
+            id=self._random(8).hex(),
+            camera=camera.name,
+            captured_at=picture.captured_at,
+            width=width,
+            height=height,
+            size_bytes=len(data),
+            format=wanted.format,
+            sha256=hashlib.sha256(data).hexdigest(),
+            label=wanted.label,
+            pinned=False,
+            metadata=picture.metadata,
+            emulated=picture.emulated,
+        )
+        if wanted.format == "dng":  # nothing here develops raw, so its thumbnails come from what the camera made of it
+            for size in THUMBNAIL_WIDTHS:
+                self._library.keep_thumbnail(photo, size, picture.jpeg(min(size, image.width)))
+        return self._library.add(photo, data)
+
+    def get(self, id: str) -> Photo:
+        """Raises NotFound."""
+        if photo := self._library.get(id):
+            return photo
+        raise NotFound(f"There is no photo {id}.")
+
+    def page(self, chosen: PhotoFilter, limit: int, before: tuple[int, int] | None) -> list[Photo]:
+        """Newest first."""
+        return self._library.page(chosen, limit, before)
+
+    def change(self, id: str, changes: Mapping[str, Any], allow: Callable[[Photo], None]) -> Photo:
+        """Set `label` or `pinned`, whichever is named, if `allow` raises nothing for the photo as it is now."""
+        with self._changing:
+            photo = self.get(id)
+            allow(photo)
+            changed = replace(photo, **changes)
+            self._library.change(changed)
+        return changed
+
+    def remove(self, id: str, allow: Callable[[Photo], None]) -> None:
+        """Remove a photo for good, if `allow` raises nothing for it as it is now. Raises NotFound."""
+        with self._changing:
+            photo = self.get(id)
+            allow(photo)
+            self._library.remove(photo)
+
+    def file(self, photo: Photo) -> Path:
+        """Where its bytes are."""
+        return self._library.path(photo)
+
+    def thumbnail(self, photo: Photo, width: int) -> bytes:
+        """A JPEG at least `width` pixels wide (rounded up to a kept size, never larger than the photo). Made once."""
+        size = kept_width(width)
+        if (kept := self._library.thumbnail(photo, size)) is not None:
+            return kept
+        with self._thumbnailing:  # one at a time: a thumbnail of 12 megapixels takes 20 MB
+            if (kept := self._library.thumbnail(photo, size)) is None:
+                try:
+                    kept = make_thumbnail(self._library.path(photo), size)
+                except FileNotFoundError:
+                    raise NotFound("The file of this photo has gone.") from None
+                self._library.keep_thumbnail(photo, size, kept)
+        return kept
+
+
+def _size_of(wanted: PhotoRequest, camera: CameraService, width: int, height: int) -> tuple[int, int]:
+    """The size of the file, in pixels: as asked for, in proportion where one side was named, else as configured."""
+    if wanted.format == "dng":
+        return width, height
+    across, down = camera.configured_size()
+    if across <= width and down <= height:  # a backend may deliver the whole sensor
+        width, height = across, down
+    if wanted.width and wanted.height:
+        return wanted.width, wanted.height
+    if wanted.width:
+        return wanted.width, max(1, round(wanted.width * height / width))
+    if wanted.height:
+        return max(1, round(wanted.height * width / height)), wanted.height
+    return width, height

@@ -1,0 +1,147 @@
+"""SQLite: one file, opened once a thread for reading and once for writing.
+
+WAL and synchronous FULL: a transaction that has returned survives a power cut, and readers never wait for a writer
+(https://www.sqlite.org/wal.html). The schema only moves forward, by the steps of `schema.py`, after a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from piapi.errors import DatabaseUnusable
+from piapi.storage import schema
+from piapi.storage.files import sync_folder
+
+log = logging.getLogger(__name__)
+
+#: How long a writer of another process (the command line) is waited for.
+BUSY_TIMEOUT_S = 10.0
+
+
+class Database:
+    """A database file. `open` migrates it; until then nothing can be read or written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._connections = threading.Lock()
+        self._writing = threading.Lock()
+
+    def open(self) -> None:
+        """Create or migrate. Raises DatabaseUnusable, and then nothing has been changed."""
+        existed = self.path.exists()
+        try:
+            self._writer = writer = self._connect()
+            version = _version_of(writer)
+            if version > schema.VERSION:
+                raise DatabaseUnusable(
+                    f"{self.path} was written by a later piapi (schema {version}, this one knows {schema.VERSION}). "
+                    "Install that version again, or restore a copy from before the upgrade."
+                )
+            if version < schema.VERSION:
+                if existed and version:
+                    self._copy(writer, version)
+                _migrate(writer, version)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise DatabaseUnusable(
+                f"{self.path} cannot be used: {error}. It was left as it is; restore a backup, or move it away."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close every connection. May be called twice."""
+        with self._connections:
+            connections, self._readers = [*self._readers, self._writer], []
+            self._writer = None
+            self._local = threading.local()
+        for connection in connections:
+            if connection is not None:
+                connection.close()
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        rows: list[sqlite3.Row] = self._reader().execute(sql, values).fetchall()
+        return rows
+
+    def read_one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
+        """The first row of a query."""
+        row: sqlite3.Row | None = self._reader().execute(sql, values).fetchone()
+        return row
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction; one at a time. On disk, synced, when the block is left; nothing of it when it raises."""
+        with self._writing:
+            if self._writer is None:
+                raise DatabaseUnusable("the database is closed")
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            with self._connections:
+                self._readers.append(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _copy(self, writer: sqlite3.Connection, version: int) -> None:
+        """Keep the database as it was before a migration, beside it."""
+        copy = self.path.with_name(f"{self.path.name}.v{version}")
+        part = copy.with_name(f"{copy.name}.part")
+        part.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(part)) as target:
+            writer.backup(target)
+        part.replace(copy)
+        sync_folder(copy.parent)
+        log.info("kept a copy of the database before the migration: %s", copy.name)
+
+
+def _migrate(writer: sqlite3.Connection, version: int) -> None:
+    for number, step in enumerate(schema.STEPS[version:], start=version + 1):
+        writer.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
+        log.info("database schema is now at step %d", number)
+
+
+def _version_of(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_millis(moment: datetime) -> int:
+    """As it stands in the database."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_millis(millis: int) -> datetime:
+    """As the program wants it, in UTC."""
+    return _EPOCH + millis * _MILLISECOND

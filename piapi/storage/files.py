@@ -1,0 +1,106 @@
+"""Files, written whole or not at all (rename(2), fsync(2)): a power cut leaves the old state or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+from piapi.errors import DataFolderInUse, StorageError, StorageFull
+
+#: Ending of a file that is being written. One that is left over was never acknowledged.
+PART = ".part"
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Put `data` at `path`; when this returns it survives a power cut.
+
+    Temporary file, fsync, rename, fsync of the folder. Raises StorageFull (and leaves nothing) where the disk is full.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sync_folder(path.parent.parent)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise _in_words(error) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` at `path` in one step, without a sync: for what can be made again."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.{id(data):x}{PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.rename(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise _in_words(error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_space(folder: Path, wanted_bytes: int, floor_bytes: int) -> None:
+    """Raise StorageFull unless `wanted_bytes` fit above the floor of free space."""
+    free = shutil.disk_usage(folder).free
+    if free - wanted_bytes < floor_bytes:
+        raise StorageFull(
+            f"{free / 1e6:.0f} MB are free and {floor_bytes / 1e6:.0f} MB of them are never used. "
+            "Delete photos, lower [storage] floor_bytes, or use a larger disk."
+        )
+
+
+class FolderLock:
+    """The right to use a data folder; one process (and its children) at a time, given back by the kernel at death."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "piapi.lock"
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Raises DataFolderInUse when another process has it."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"{self._path.parent} cannot be written: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise DataFolderInUse(
+                f"{self._path.parent} is in use by another piapi. Stop that one, or give this one a folder of its own "
+                "(PIAPI_DATA)."
+            ) from None
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give it back. May be called twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _in_words(error: OSError) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("The disk is full. Delete photos, or use a larger disk.")
+    return StorageError(f"The data folder cannot be written: {error.strerror}.")
