@@ -1,0 +1,75 @@
+"""How gunicorn runs piapi: one worker, which owns the hardware, with threads. Host and port come from config.py."""
+
+from __future__ import annotations
+
+import sys
+
+import run
+from piapi import __version__
+from piapi.errors import PiApiError
+from piapi.storage.files import FolderLock
+
+try:
+    settings = run.settings()
+except PiApiError as error:
+    sys.exit(f"piapi cannot start:\n{error}")
+
+_host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
+bind = [f"{_host}:{settings.server.port}"]
+workers = 1
+worker_class = "piapi.server.worker.Worker"
+threads = settings.server.threads
+worker_connections = 1000
+keepalive = 75
+timeout = 30
+graceful_timeout = 10
+preload_app = False
+control_socket_disable = True
+forwarded_allow_ips = ",".join(settings.server.trusted_proxies)
+accesslog = None
+loglevel = "info"
+errorlog = "-"
+worker_tmp_dir = "/dev/shm"  # noqa: S108 — the heartbeat's file; a disk that is slow must not kill the worker
+proc_name = "piapi"
+
+_lock = FolderLock(settings.storage.path)
+
+
+def on_starting(server):
+    """Refuse to be the second service on one data folder, before anything else."""
+    try:
+        _lock.acquire()
+    except PiApiError as error:
+        sys.exit(f"piapi cannot start: {error}")
+
+
+def when_ready(server):
+    """Say where it is, and how to get in."""
+    address = server.LISTENERS[0].getsockname()
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    say = [f"piapi {__version__}: http://{host}:{address[1]}/   (API: http://{host}:{address[1]}/api/v1/)"]
+    if settings.demonstration:
+        say.append("SIMULATED HARDWARE: this is a demonstration; no real camera, pin or door is touched.")
+    elif settings.file is None:
+        say.append("There is no piapi.toml: the cameras found are used, and no pins. `piapi init` writes one.")
+    say.append("A token:  .venv/bin/piapi tokens create --name me --role admin")
+    say.append("In a browser, log in as user `token` with the token as password.")
+    sys.stdout.write("\n" + "\n".join(say) + "\n\n")
+    sys.stdout.flush()
+
+
+def post_worker_init(worker):
+    """Start what has threads, in the worker."""
+    worker.wsgi.extensions["piapi"].start()
+
+
+def worker_exit(server, worker):
+    """Let the hardware go."""
+    runtime = getattr(worker.wsgi, "extensions", {}).get("piapi")
+    if runtime is not None:
+        runtime.close()
+
+
+def on_exit(server):
+    """Give the data folder back."""
+    _lock.release()

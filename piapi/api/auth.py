@@ -1,0 +1,164 @@
+"""Who asks, and whether they may: the decorators above a view say what it needs.
+
+Bearer, or Basic with user `token` (for players and cameras that know only Basic). Every view has one of these
+decorators; a test walks the URL map and holds it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, ParamSpec, TypeVar
+
+from flask import g, request
+from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
+
+from piapi.api.problems import NotAcceptable
+from piapi.api.services import services
+from piapi.errors import AccessError, Forbidden, Unauthenticated
+from piapi.models import Caller
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_bearer = HTTPTokenAuth(scheme="Bearer", realm="piapi")
+_basic = HTTPBasicAuth(realm="piapi")
+_auth = MultiAuth(_bearer, _basic)
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+@_bearer.verify_token
+def _verify_token(token: str) -> Caller | None:
+    return services().access.authenticate(token) if token else None
+
+
+@_basic.verify_password
+def _verify_password(username: str, password: str) -> Caller | None:
+    if username != "token" or not password:
+        return None
+    caller = services().access.authenticate(password)
+    if caller and request.method not in SAFE_METHODS and _from_elsewhere():
+        raise AccessError("Another site made this request in your name; only piapi's own pages may.")
+    return caller
+
+
+@_bearer.error_handler
+@_basic.error_handler
+def _refuse(status: int) -> None:
+    raise Unauthenticated(
+        "A token is needed: send `Authorization: Bearer <token>`, or Basic with user `token` and the token as password."
+    )
+
+
+def caller() -> Caller:
+    """Who asks. Only in views that have one of the decorators below."""
+    known: Caller = g.caller
+    return known
+
+
+def requires(
+    scope: str | None, produces: tuple[str, ...] = ("application/json",), finds: str | None = None
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The view needs a caller with `scope`; None: any caller. With `finds="token"` it gets the token of its path."""
+
+    def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        @functools.wraps(view)
+        def wrapper(*args: Any, **kwargs: Any) -> R:
+            _authenticate()
+            if scope is not None:
+                check_scope(scope)
+            check_acceptable(produces)
+            if finds == "token":
+                kwargs["token"] = services().access.token(kwargs.pop("id"))
+            return view(*args, **kwargs)
+
+        return _documented(wrapper, scope, is_about_one=finds is not None)
+
+    return decorate
+
+
+def on_camera(
+    verb: str, produces: tuple[str, ...] = ("application/json",)
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The view is about the camera `id` of its path, gets it as `camera`, and needs `camera:{id}:<verb>`."""
+
+    def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        @functools.wraps(view)
+        def wrapper(*args: Any, id: str, **kwargs: Any) -> R:
+            _authenticate()
+            check_scope(f"camera:{id}:{verb}")
+            check_acceptable(produces)
+            return view(*args, camera=services().cameras.get(id), **kwargs)
+
+        return _documented(wrapper, f"camera:{{id}}:{verb}", is_about_one=True)
+
+    return decorate
+
+
+def on_photo(
+    verb: str, produces: tuple[str, ...] = ("application/json",)
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The view is about the photo `id` of its path, gets it as `photo`, and needs `camera:<its camera>:<verb>`."""
+
+    def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        @functools.wraps(view)
+        def wrapper(*args: Any, id: str, **kwargs: Any) -> R:
+            _authenticate()
+            if not _may_any("camera", verb):
+                raise Forbidden(f"camera:*:{verb}")
+            check_acceptable(produces)
+            photo = services().photos.get(id)
+            check_scope(f"camera:{photo.camera}:{verb}")
+            return view(*args, photo=photo, **kwargs)
+
+        return _documented(wrapper, f"camera:{{camera}}:{verb}", is_about_one=True)
+
+    return decorate
+
+
+def open_to_all(view: Callable[P, R]) -> Callable[P, R]:
+    """The view answers anybody. The list of these is in API.md, and in a test."""
+    view._is_open_to_all = True  # type: ignore[attr-defined]
+    return view
+
+
+def check_scope(scope: str) -> None:
+    """Raise Forbidden unless the caller has it."""
+    if not caller().may(scope):
+        raise Forbidden(scope)
+
+
+def check_acceptable(produces: tuple[str, ...]) -> None:
+    """Raise NotAcceptable unless one of the media types is welcome."""
+    accept = request.accept_mimetypes
+    if accept and not any(accept[kind] > 0 for kind in produces):
+        raise NotAcceptable(f"This is to be had as {' or '.join(produces)}, which the Accept header leaves out.")
+
+
+@_auth.login_required
+def _authenticate() -> None:
+    g.caller = _auth.current_user()
+
+
+def _may_any(kind: str, verb: str) -> bool:
+    return caller().names(kind, verb) != frozenset()
+
+
+def _from_elsewhere() -> bool:
+    """Whether a browser says that another site made this request (Fetch Metadata; else Origin, RFC 6454).
+
+    Browsers send a Basic password again by themselves, so another site could act in the owner's name.
+    """
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.split("://", 1)[-1] != request.host
+
+
+def _documented(wrapper: Callable[..., R], scope: str | None, is_about_one: bool) -> Callable[..., R]:
+    """Leave what the view needs where the OpenAPI document finds it (flask-smorest's `_apidoc`)."""
+    wrapper._apidoc = deepcopy(getattr(wrapper, "_apidoc", {}))  # type: ignore[attr-defined]
+    wrapper._apidoc |= {"scope": scope or "any", "is_about_one": is_about_one}  # type: ignore[attr-defined]
+    return wrapper

@@ -1,0 +1,54 @@
+"""Files over HTTP: entity tags, ranges (RFC 9110, section 14), and bodies that the server sends without a thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Response, request
+
+from piapi.api.conditional import not_modified
+from piapi.api.problems import RangeNotSatisfiable
+from piapi.errors import NotFound
+from piapi.server.bodies import FileBody
+
+IMMUTABLE = "private, max-age=31536000, immutable"
+
+
+def send_file(path: Path, etag: str, media_type: str, name: str) -> Response:
+    """A file that never changes: whole, or the one range that was asked for. Raises RangeNotSatisfiable, NotFound."""
+    if (unchanged := not_modified(etag)) is not None:
+        unchanged.headers["Cache-Control"] = IMMUTABLE
+        return unchanged
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise NotFound("The file has gone.") from None
+    try:
+        size = path.stat().st_size
+        start, stop = _range(etag, size)
+        response = Response(FileBody(file, start, stop - start), content_type=media_type, direct_passthrough=True)
+    except BaseException:
+        file.close()
+        raise
+    response.content_length = stop - start
+    response.set_etag(etag)
+    response.headers["Accept-Ranges"] = "bytes"
+    response.headers["Cache-Control"] = IMMUTABLE
+    response.headers["Content-Disposition"] = f'inline; filename="{name}"'
+    if (start, stop) != (0, size):
+        response.status_code = 206
+        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    return response
+
+
+def _range(etag: str, size: int) -> tuple[int, int]:
+    """The bytes to send, from and up to. More than one range, or one of another unit, is answered with all of it."""
+    wanted = request.range
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1 or request.method != "GET":
+        return 0, size
+    if (held := request.headers.get("If-Range")) and held != f'"{etag}"':
+        return 0, size
+    span = wanted.range_for_length(size)
+    if span is None:
+        raise RangeNotSatisfiable(size)
+    return span

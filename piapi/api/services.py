@@ -1,0 +1,29 @@
+"""Where views find the services: one object that `create_app` leaves in the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from piapi.clock import Clock
+from piapi.services.access import Access
+from piapi.services.cameras import Cameras
+from piapi.services.photos import Photos
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that views may call."""
+
+    access: Access
+    cameras: Cameras
+    photos: Photos
+    clock: Clock
+    emulated: bool
+
+
+def services() -> Services:
+    """Those of the current application."""
+    found: Services = current_app.extensions["piapi"].services
+    return found
