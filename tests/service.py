@@ -1,0 +1,110 @@
+"""The service as users start it: `python run.py`, with gunicorn, on a free port, in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+ADDRESS = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
+
+
+class Service:
+    """A running service, and what it has said."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.folder = folder
+        self.process = process
+        self.port = 0
+        self.said = b""
+        self._address = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said += line
+            if not self.port and (match := ADDRESS.search(line)):
+                self.port = int(match[1])
+                self._address.set()
+        self._address.set()
+
+    def wait_for_address(self) -> None:
+        assert self._address.wait(60) and self.port, self.said.decode()
+
+    def token(self, *arguments: str) -> str:
+        """A new token, by the command line beside the running service."""
+        arguments = arguments or ("--role", "admin")
+        done = subprocess.run(
+            [BIN / "piapi", "tokens", "create", "--name", "test", *arguments],
+            env=environment(self.folder),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def call(self, method: str, path: str, token: str = "", body: Any = None) -> tuple[int, dict[str, str], bytes]:
+        """One request on a connection of its own: status, headers (names in lower case), body."""
+        with contextlib.closing(self.connect()) as connection:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            data = None
+            if body is not None:
+                data, headers["Content-Type"] = json.dumps(body), "application/json"
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        """End it by a signal; gives the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        code = self.process.wait(60)
+        self._reader.join(30)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return code
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIAPI_")}
+    return {**kept, "PIAPI_DATA": str(folder / "data"), "PIAPI_PORT": "0", **more}
+
+
+@contextlib.contextmanager
+def running(folder: Path, config: str | None = None, **environ: str) -> Iterator[Service]:
+    """A service that answers. Without a configuration it is the demonstration."""
+    if config is not None:
+        (folder / "piapi.toml").write_text(config, encoding="utf-8")
+        environ["PIAPI_CONFIG"] = str(folder / "piapi.toml")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "run.py"],
+        cwd=folder,
+        env=environment(folder, **environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    service = Service(folder, process)
+    try:
+        service.wait_for_address()
+        yield service
+    finally:
+        service.stop()
