@@ -106,8 +106,8 @@ class Image(Protocol):
         """The same picture turned clockwise by 0, 90, 180 or 270 degrees."""
 
     def encode(self, format: ImageFormat, *, width: int = 0, height: int = 0, quality: int = 0) -> bytes:
-        """The picture as a file. `width` and `height`: scaled to them (0: as it is, or in proportion); `quality` 1–100
-        of a JPEG (0: as it came from the camera, or a good default)."""
+        """The picture as a file. `width` and `height`, in pixels: scaled to them and cut to their shape (0: as it is,
+        or in proportion to the other); `quality` of a JPEG: 1–100 (0: as it came from the camera, or a good default)."""
 
 
 @dataclass(frozen=True, slots=True)
