@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test check bench clean openapi
+.PHONY: run test lint check bench clean openapi
 
 run: $(VENV)/.run
 	@exec $(BIN)/python run.py
@@ -11,11 +11,12 @@ run: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/.check
+lint: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks

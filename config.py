@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -255,6 +255,36 @@ class Settings:
     """Where they were read from; None when there is no configuration."""
     demonstration: bool = False
     """Started by hand with no configuration on a machine that is no Raspberry Pi."""
+
+
+# Without a configuration ----------------------------------------------------------------------------------------------
+
+BY_HAND = "PIAPI_BY_HAND"
+"""In the environment of `python run.py`: only by hand may missing configuration mean a demonstration."""
+
+DEMONSTRATION_CAMERAS = {"demo": Camera(backend="simulated", width=1280, height=720)}
+FOUND_CAMERAS = {"camera": Camera()}
+
+
+def in_force(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings to run with. By hand without a configuration: on a Pi the cameras found; elsewhere a demonstration.
+
+    Raises ConfigurationError.
+    """
+    loaded = load(environ)
+    if loaded.file is not None or not environ.get(BY_HAND):
+        return loaded
+    if is_raspberry_pi():
+        return replace(loaded, cameras=FOUND_CAMERAS)
+    return replace(loaded, cameras=DEMONSTRATION_CAMERAS, demonstration=True)
+
+
+def is_raspberry_pi(model: Path = Path("/proc/device-tree/model")) -> bool:
+    """Whether this machine says that it is one."""
+    try:
+        return "Raspberry Pi" in model.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import run
+from config import in_force
 from piapi import __version__
 from piapi.errors import PiApiError
 from piapi.storage.files import FolderLock
 
 try:
-    settings = run.settings()
+    settings = in_force()
 except PiApiError as error:
     sys.exit(f"piapi cannot start:\n{error}")
 
@@ -52,6 +52,8 @@ def when_ready(server):
         say.append("SIMULATED HARDWARE: this is a demonstration; no real camera, pin or door is touched.")
     elif settings.file is None:
         say.append("There is no piapi.toml: the cameras found are used, and no pins. `piapi init` writes one.")
+    if settings.pins or settings.doors:
+        say.append("Pins and doors are configured: this version does not drive them yet.")
     say.append("A token:  .venv/bin/piapi tokens create --name me --role admin")
     say.append("In a browser, log in as user `token` with the token as password.")
     sys.stdout.write("\n" + "\n".join(say) + "\n\n")

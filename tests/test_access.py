@@ -35,7 +35,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-# Every route denies unless it says otherwise ----------------------------------------------------------------------------
+# Every route denies unless it says otherwise --------------------------------------------------------------------------
 
 
 def test_every_route_denies_but_for_those_that_the_contract_opens(app: Flask, nobody: Api) -> None:
@@ -98,7 +98,7 @@ def test_a_revoked_token_opens_nothing(api: Api, client_with: Callable[..., Api]
     assert_problem(api.delete(revoked["links"]["self"]), 404, "not-found")
 
 
-# Scopes -----------------------------------------------------------------------------------------------------------------
+# Scopes ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_photo_of_another_camera_is_forbidden(api: Api, client_with: Callable[
     assert_problem(client_with("system:*:view").get("/photos/0000"), 403, "forbidden")
 
 
-# Tokens -----------------------------------------------------------------------------------------------------------------
+# Tokens ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_token_is_made_shown_once_listed_and_revoked(api: Api) -> None:
@@ -253,10 +253,12 @@ def test_the_last_use_is_written_down_later(access: Access, clock: FakeClock) ->
     assert access.token(token.id).last_used_at == clock.now()
 
 
-# Hosts and other sites ----------------------------------------------------------------------------------------------------
+# Hosts and other sites ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "pi.example", "PI.example."])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "pi.example", "PI.example."]
+)
 def test_our_own_names_are_answered(nobody: Api, host: str) -> None:
     assert nobody.get("/health/live", headers={"Host": host}).status_code == 200
 
@@ -267,7 +269,8 @@ def test_the_machines_own_names_are_answered(nobody: Api, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "pi.example.evil.example", "203.0.113.7", "", "localhost:x", "a b", "[::ffff]", "localhost/"]
+    "host",
+    ["evil.example", "pi.example.evil.example", "203.0.113.7", "", "localhost:x", "a b", "[::ffff]", "localhost/"],
 )
 @pytest.mark.parametrize("path", ["/health/live", "/cameras", "/nowhere"])
 def test_a_foreign_host_is_refused_before_anything_else(nobody: Api, host: str, path: str) -> None:
@@ -276,7 +279,12 @@ def test_a_foreign_host_is_refused_before_anything_else(nobody: Api, host: str, 
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}],
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ],
     ids=str,
 )
 def test_another_site_cannot_act_with_the_password_that_a_browser_remembers(api: Api, headers: dict[str, str]) -> None:
@@ -294,7 +302,12 @@ def test_our_own_pages_and_programs_can(api: Api, headers: dict[str, str]) -> No
 
 
 def test_every_answer_has_the_security_headers(api: Api, nobody: Api) -> None:
-    for response in (api.get("/"), nobody.get("/"), nobody.get("/nowhere"), nobody.get("/problems/invalid", outside=True)):
+    for response in (
+        api.get("/"),
+        nobody.get("/"),
+        nobody.get("/nowhere"),
+        nobody.get("/problems/invalid", outside=True),
+    ):
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
         assert response.headers["Referrer-Policy"] == "no-referrer"

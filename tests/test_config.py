@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import config
-import run
 from piapi.errors import ConfigurationError
 
 ROOT = Path(__file__).parent.parent
@@ -84,22 +83,22 @@ def test_no_configuration_is_a_demonstration_only_by_hand_and_off_a_pi(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIAPI_CONFIG", raising=False)
-    monkeypatch.delenv(run.BY_HAND, raising=False)
-    assert run.settings().cameras == {} and not run.settings().demonstration
-    monkeypatch.setenv(run.BY_HAND, "1")
-    assert run.settings().demonstration and run.settings().cameras["demo"].backend == "simulated"
-    monkeypatch.setattr(run, "is_raspberry_pi", lambda: True)
-    assert not run.settings().demonstration
-    assert {camera.backend for camera in run.settings().cameras.values()} == {"auto"}
+    monkeypatch.delenv(config.BY_HAND, raising=False)
+    assert config.in_force().cameras == {} and not config.in_force().demonstration
+    monkeypatch.setenv(config.BY_HAND, "1")
+    assert config.in_force().demonstration and config.in_force().cameras["demo"].backend == "simulated"
+    monkeypatch.setattr(config, "is_raspberry_pi", lambda: True)
+    assert not config.in_force().demonstration
+    assert {camera.backend for camera in config.in_force().cameras.values()} == {"auto"}
     (tmp_path / "piapi.toml").write_text("", encoding="utf-8")
-    assert run.settings().cameras == {}
+    assert config.in_force().cameras == {}
 
 
 def test_a_raspberry_pi_is_known_by_its_device_tree(tmp_path: Path) -> None:
     model = tmp_path / "model"
-    assert not run.is_raspberry_pi(model)
+    assert not config.is_raspberry_pi(model)
     model.write_bytes(b"Raspberry Pi Zero 2 W Rev 1.0\0")
-    assert run.is_raspberry_pi(model)
+    assert config.is_raspberry_pi(model)
 
 
 @pytest.mark.parametrize("cls", [*config.SECTIONS.values(), *config.NAMED_SECTIONS.values()], ids=lambda c: c.__name__)
@@ -109,11 +108,17 @@ def test_every_setting_is_documented(cls: type) -> None:
     part = text.split(f"### `{section}`")[1].split("### ")[0]
     for item in fields(cls):
         assert f"| `{item.name}` |" in part, f"{section} {item.name}"
-        assert item.metadata["help"].split(";")[0].rstrip(".") in part, f"{section} {item.name}: {item.metadata['help']}"
+        assert item.metadata["help"].split(";")[0].rstrip(".") in part, (
+            f"{section} {item.name}: {item.metadata['help']}"
+        )
 
 
 def test_no_default_is_one_that_its_own_check_refuses() -> None:
     for cls in (*config.SECTIONS.values(), *config.NAMED_SECTIONS.values()):
         for item in fields(cls):
-            if item.default is not None and not item.metadata["required"] and not isinstance(item.default, tuple | Path):
+            if (
+                item.default is not None
+                and not item.metadata["required"]
+                and not isinstance(item.default, tuple | Path)
+            ):
                 item.metadata["check"](item.default)

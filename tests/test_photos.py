@@ -31,7 +31,7 @@ def image_of(data: bytes) -> Image.Image:
     return image
 
 
-# Taking -----------------------------------------------------------------------------------------------------------------
+# Taking ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_photo_is_taken_and_fetched_back(api: Api) -> None:
@@ -138,7 +138,9 @@ def test_exif_says_when_and_what(api: Api) -> None:
     ],
     ids=wish_id,
 )
-def test_a_wrong_wish_names_all_that_is_wrong_and_takes_nothing(api: Api, body: dict[str, Any], where: set[str]) -> None:
+def test_a_wrong_wish_names_all_that_is_wrong_and_takes_nothing(
+    api: Api, body: dict[str, Any], where: set[str]
+) -> None:
     assert faults_of(assert_problem(api.post("/cameras/demo/photos", json=body), 422, "invalid")) == where
     assert api.get("/photos").get_json()["items"] == []
 
@@ -179,7 +181,7 @@ def test_no_space_above_the_floor_is_507_and_nothing_is_kept(
     assert not [path for path in (settings.storage.path / "photos").rglob("*") if path.is_file()]
 
 
-# Finding ----------------------------------------------------------------------------------------------------------------
+# Finding --------------------------------------------------------------------------------------------------------------
 
 
 def test_photos_are_listed_newest_first_and_paged_by_key(api: Api) -> None:
@@ -255,7 +257,7 @@ def test_a_cursor_with_a_number_too_large_for_the_database_is_refused(api: Api) 
     assert_problem(api.get(f"/photos?cursor={encode_cursor([2**63, 1])}"), 422, "invalid")
 
 
-# Fetching ---------------------------------------------------------------------------------------------------------------
+# Fetching -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_has_its_hash_as_tag_and_is_not_sent_twice(api: Api) -> None:
@@ -365,7 +367,7 @@ def test_a_photo_that_is_not_there_is_404(api: Api, path: str) -> None:
     assert_problem(api.get(f"/photos/%2e%2e%2fpiapi.db{path}"), 404, "not-found")
 
 
-# Changing and removing --------------------------------------------------------------------------------------------------
+# Changing and removing ------------------------------------------------------------------------------------------------
 
 
 def test_label_and_pin_change_and_stay(api: Api) -> None:

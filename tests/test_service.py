@@ -72,7 +72,7 @@ def viewers(service: Service, token: str) -> int:
     return found
 
 
-# From a start to a photo ------------------------------------------------------------------------------------------------
+# From a start to a photo ----------------------------------------------------------------------------------------------
 
 
 def test_the_demonstration_says_so_loudly_and_takes_a_photo(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_port_that_is_taken_is_said(service: Service, tmp_path: Path) -> None:
     assert done.returncode != 0 and "in use" in done.stderr.lower()
 
 
-# The command line beside it -----------------------------------------------------------------------------------------------
+# The command line beside it -------------------------------------------------------------------------------------------
 
 
 def test_a_token_made_and_revoked_on_the_machine_is_known_at_once(service: Service) -> None:
@@ -181,7 +181,7 @@ def test_a_token_made_and_revoked_on_the_machine_is_known_at_once(service: Servi
     assert service.call("GET", "/api/v1/cameras/front", secret)[0] == 401
 
 
-# Live view over real sockets ----------------------------------------------------------------------------------------------
+# Live view over real sockets ------------------------------------------------------------------------------------------
 
 
 def test_streams_hold_no_thread_of_the_pool(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_photo_is_taken_while_somebody_looks_and_the_stream_goes_on(service: S
         reader.close()
 
 
-# Requests that are no good --------------------------------------------------------------------------------------------------
+# Requests that are no good --------------------------------------------------------------------------------------------
 
 
 def raw(service: Service, request: bytes) -> bytes:
@@ -272,7 +272,7 @@ def test_a_body_of_a_megabyte_is_refused_and_the_answer_arrives(service: Service
         assert answer.startswith(b"HTTP/1.1 401"), answer[:200]
 
 
-# The plug is pulled ---------------------------------------------------------------------------------------------------------
+# The plug is pulled ---------------------------------------------------------------------------------------------------
 
 
 def test_what_was_acknowledged_is_there_after_everything_is_killed(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_worker_that_is_killed_is_replaced_and_answers_again(tmp_path: Path) -
         assert service.call("POST", "/api/v1/cameras/front/photos", token)[0] == 201
 
 
-# A real camera: a second program on the network -------------------------------------------------------------------------------
+# A real camera: a second program on the network -----------------------------------------------------------------------
 
 
 def test_the_photo_from_a_network_camera_is_its_footage(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def photo(number: int, captured_at: datetime | None = None) -> Photo:
     )
 
 
-# Files ------------------------------------------------------------------------------------------------------------------
+# Files ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_durable_write_syncs_the_file_before_it_has_its_name_and_the_folder_after(
@@ -54,7 +54,7 @@ def test_a_durable_write_syncs_the_file_before_it_has_its_name_and_the_folder_af
     steps: list[str] = []
     real_fsync, real_rename = os.fsync, Path.rename
     monkeypatch.setattr(
-        os, "fsync", lambda fd: (steps.append("fsync " + Path(os.readlink(f"/proc/self/fd/{fd}")).name), real_fsync(fd))
+        os, "fsync", lambda fd: (steps.append("fsync " + Path(f"/proc/self/fd/{fd}").readlink().name), real_fsync(fd))
     )
     monkeypatch.setattr(Path, "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1])
     (tmp_path / "ab").mkdir()
@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_made_is_said_in_words(tmp_path: Path) -> None:
         FolderLock(tmp_path / "file").acquire()
 
 
-# Database ---------------------------------------------------------------------------------------------------------------
+# Database -------------------------------------------------------------------------------------------------------------
 
 
 def test_it_is_wal_and_synchronous_full(database: Database) -> None:
@@ -204,7 +204,7 @@ def test_times_survive_to_the_millisecond(millis: int) -> None:
     assert to_millis(from_millis(millis)) == millis
 
 
-# Photos -----------------------------------------------------------------------------------------------------------------
+# Photos ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, make_response
 from flask.views import MethodView
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from piapi.api.auth import caller, on_camera, requires
 from piapi.api.blueprint import Blueprint
@@ -19,7 +19,7 @@ from piapi.clock import format_time
 from piapi.errors import CameraBusy, CameraTimeout, CameraUnavailable, Invalid, StorageFull, TooManyViewers
 from piapi.models import PhotoFilter
 from piapi.services.cameras import CameraService, CameraState
-from piapi.services.photos import DEFAULT_QUALITY, PhotoRequest
+from piapi.services.photos import PhotoRequest
 
 blp = Blueprint("cameras", __name__, description="Cameras, live view and taking photos")
 
@@ -81,6 +81,11 @@ class CameraChangeSchema(Schema):
         metadata={"description": "By name; null sets the default again.", "example": {"brightness": 0.2}},
     )
 
+    @validates_schema
+    def _not_empty(self, data: dict[str, Any], **_: Any) -> None:
+        if not data:
+            raise ValidationError("nothing to change: name rotation, controls or both")
+
 
 class SnapshotQuery(Schema):
     """How a snapshot is wanted."""
@@ -89,8 +94,8 @@ class SnapshotQuery(Schema):
         validate=between(0, 3600),
         metadata={"description": "An older frame will do, up to this age in seconds.", "example": 1},
     )
-    width = QueryInteger(load_default=0, validate=between(1, LARGEST_SIDE), metadata={"example": 640})
-    quality = QueryInteger(load_default=0, validate=between(1, 100), metadata={"example": 80})
+    width = QueryInteger(validate=between(1, LARGEST_SIDE), metadata={"description": "In pixels.", "example": 640})
+    quality = QueryInteger(validate=between(1, 100), metadata={"example": 80})
 
 
 class StreamQuery(Schema):
@@ -100,7 +105,6 @@ class StreamQuery(Schema):
         load_default=30.0, validate=between(0.1, 120), metadata={"description": "Frames per second, at most."}
     )
     width = QueryInteger(
-        load_default=0,
         validate=between(1, LARGEST_SIDE),
         metadata={"description": "Rounded up to one of three sizes: the camera's own, half of it, a quarter."},
     )
@@ -109,9 +113,12 @@ class StreamQuery(Schema):
 class PhotoRequestSchema(Schema):
     """How a photo is wanted. Everything has a default."""
 
-    width = Integer(load_default=0, validate=between(1, LARGEST_SIDE), metadata={"example": 1920})
-    height = Integer(load_default=0, validate=between(1, LARGEST_SIDE), metadata={"example": 1080})
-    quality = Integer(load_default=DEFAULT_QUALITY, validate=between(1, 100), metadata={"example": 90})
+    width = Integer(validate=between(1, LARGEST_SIDE), metadata={"example": 1920, "description": "In pixels."})
+    height = Integer(validate=between(1, LARGEST_SIDE), metadata={"example": 1080, "description": "In pixels."})
+    quality = Integer(
+        validate=between(1, 100),
+        metadata={"example": 90, "description": "Of a JPEG. Unless given: as it came from the camera, or 85."},
+    )
     format = fields.String(
         load_default="jpeg",
         validate=validate.OneOf(["jpeg", "png", "dng"], error="must be jpeg, png or dng"),
@@ -169,10 +176,11 @@ class Snapshot(MethodView):
     @blp.response(200, {"type": "string", "format": "binary"}, content_type="image/jpeg")
     def get(self, query: dict[str, Any], camera: CameraService) -> Response:
         """Take a picture that is not kept."""
-        if query["width"]:
-            camera.check_width(query["width"])
+        width = query.get("width", 0)
+        if width:
+            camera.check_width(width)
         picture = camera.snapshot(query.get("max_age_s"))
-        response = make_response(picture.jpeg(query["width"], query["quality"]))
+        response = make_response(picture.jpeg(width, query.get("quality", 0)))
         response.content_type = "image/jpeg"
         response.headers["X-Captured-At"] = format_time(picture.captured_at)
         response.headers["Cache-Control"] = "no-store"
@@ -189,7 +197,7 @@ class Stream(MethodView):
         """Watch a camera live, as MJPEG without end."""
         who, access = caller(), services().access
         scope = f"camera:{camera.name}:view"
-        viewer = camera.watch(query["width"], query["fps"])
+        viewer = camera.watch(query.get("width", 0), query["fps"])
         return stream_response(viewer, lambda: access.still_allowed(who, scope))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -113,7 +114,7 @@ def problem(slug: str, detail: str, faults: tuple[errors.Fault, ...] = ()) -> Re
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.path,
+        "instance": quote(request.path),
     }
     if faults:
         document["errors"] = [

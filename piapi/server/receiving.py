@@ -33,6 +33,7 @@ class Receiving:
         self._buffered = 0
 
     def on_shaking(self, connection: Connection, mask: int) -> None:
+        """The next step of a TLS handshake; reads the request when it is done."""
         if not isinstance(connection.transport, TlsTransport):
             assert self._tls is not None  # noqa: S101 - the state is only entered with TLS
             connection.transport = TlsTransport(connection.transport.socket, self._tls)
@@ -44,6 +45,7 @@ class Receiving:
             self.on_request(connection, mask)
 
     def on_request(self, connection: Connection, mask: int) -> None:
+        """More of a request has come, or the client has gone."""
         data = connection.transport.receive(_RECEIVE_SIZE)
         if data is None:
             self._poller.watch(connection, REQUEST)
@@ -91,6 +93,7 @@ class Receiving:
         return self._buffered <= self._bounds.buffered_bytes
 
     def release(self, connection: Connection) -> None:
+        """Count the bytes of this connection's request no longer: it has been taken, or the connection is closed."""
         if connection.reserved:
             self._buffered -= connection.reserved
             connection.reserved = 0

@@ -33,14 +33,16 @@ def _tags(captured_at: datetime, model: str | None, metadata: Mapping[str, Any])
     exif[Base.DateTime] = stamp
     if model:
         exif[Base.Model] = model
-    details = exif.get_ifd(IFD.Exif)
-    details[Base.DateTimeOriginal] = stamp
-    details[Base.SubsecTimeOriginal] = f"{captured_at.microsecond // 1000:03d}"
-    details[Base.OffsetTimeOriginal] = "+00:00"
+    details: dict[int, Any] = {
+        Base.DateTimeOriginal: stamp,
+        Base.SubsecTimeOriginal: f"{captured_at.microsecond // 1000:03d}",
+        Base.OffsetTimeOriginal: "+00:00",
+    }
     if exposure_s := metadata.get("exposure_s"):
         details[Base.ExposureTime] = IFDRational(round(exposure_s * 1_000_000), 1_000_000)
     if gain := metadata.get("gain"):
         details[Base.ISOSpeedRatings] = min(round(gain * 100), 65535)
+    exif[IFD.Exif] = details  # as a whole: Pillow before 10 writes nothing that is put into get_ifd()
     tags: bytes = exif.tobytes()
     return tags.removeprefix(_EXIF)
 

@@ -202,8 +202,8 @@ def divisor_for(full_width: int, wanted_width: int) -> int:
 def next_due(due_at: float, exposed_at: float, fps: float) -> tuple[bool, float]:
     """Whether a frame is due at a rate, and when the next one is.
 
-    On a grid, so that 10 of 30 frames a second are every third one; frames never come to the microsecond, so one that is
-    a little early counts. After a gap the grid starts anew.
+    On a grid, so that 10 of 30 frames a second are every third one; frames never come to the microsecond, so
+    one that is a little early counts. After a gap the grid starts anew.
     """
     interval = 1.0 / fps
     if exposed_at < due_at - min(interval / 4, EARLY_S):

@@ -18,9 +18,6 @@ from piapi.services.exif import with_exif
 from piapi.services.thumbnails import THUMBNAIL_WIDTHS, kept_width, make_thumbnail
 from piapi.storage.photos import PhotoLibrary
 
-DEFAULT_QUALITY = 90
-"""Of a photo that is kept; live frames need less."""
-
 
 @dataclass(frozen=True, slots=True)
 class PhotoRequest:
@@ -28,7 +25,8 @@ class PhotoRequest:
 
     width: int = 0
     height: int = 0
-    quality: int = DEFAULT_QUALITY
+    quality: int = 0
+    """1–100; 0: a JPEG as it came from the camera, or a good default."""
     format: PhotoFormat = "jpeg"
     controls: Mapping[str, ControlValue] | None = None
     label: str | None = None

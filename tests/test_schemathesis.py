@@ -1,0 +1,99 @@
+"""Schemathesis over the whole document: whatever it makes up, answers are as documented, and nobody gets in.
+
+Streams have no end, so they have tests of their own (test_cameras.py, test_service.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+import config
+from piapi.app import create_app
+
+ENDLESS = "/api/v1/cameras/{id}/stream"
+
+EXPECTED = {
+    "": "a change has to name something to change",
+    "cursor": "a cursor is opaque: only those from links.next are good, and no schema can say which these are",
+    "/controls": "which controls there are, and their ranges, depends on the camera",
+    "/width": "the sensor decides how wide a picture can be",
+    "/height": "the sensor decides how high a picture can be",
+    "width": "the sensor decides how wide a snapshot can be",
+    "/format": "dng needs a sensor that gives raw pictures, and the simulated one does not",
+}
+"""Where a request that fits the schema may be refused with 422, and why."""
+
+ANYTHING = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, str]]:
+    folder = tmp_path_factory.mktemp("schemathesis")
+    app = create_app(
+        config.Settings(
+            storage=config.Storage(path=folder, floor_bytes=0),
+            cameras={"demo": config.Camera(backend="simulated", width=160, height=120)},
+        )
+    )
+    runtime = app.extensions["piapi"]
+    runtime.start()
+    _, token = runtime.services.access.create_token("schemathesis", role="admin")
+    yield app, token
+    runtime.close()
+
+
+@pytest.fixture
+def document(running):  # type: ignore[no-untyped-def]
+    app, token = running
+    return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app, headers={"Authorization": f"Bearer {token}"})
+
+
+def is_expected(response: schemathesis.Response) -> bool:
+    """Whether this is a refusal that is named above, for nothing but reasons named above."""
+    if response.status_code != 422:
+        return False
+    places = [error.get("pointer", error.get("parameter")) for error in response.json()["errors"]]
+    return all(any(place == known or place.startswith(known + "/") for known in EXPECTED) for place in places)
+
+
+schema = schemathesis.pytest.from_fixture("document").exclude(path=ENDLESS)
+authenticated = schemathesis.pytest.from_fixture("document").exclude(path=ENDLESS)
+
+
+@authenticated.auth()
+class Bearer:
+    """Schemathesis holds the token itself, so that it can try without it and with a wrong one."""
+
+    def get(self, case, context):  # type: ignore[no-untyped-def]
+        return case.operation.app.extensions["piapi"].services.access.create_token("x", role="admin")[1]
+
+    def set(self, case, data, context):  # type: ignore[no-untyped-def]
+        case.headers["Authorization"] = f"Bearer {data}"
+
+
+@authenticated.parametrize()
+@ANYTHING
+def test_with_a_token_every_answer_is_as_documented(case) -> None:  # type: ignore[no-untyped-def]
+    if "{id}" in case.path and case.path_parameters and "camera" in case.path:
+        case.path_parameters["id"] = "demo"
+    response = case.call()
+    case.validate_response(response, excluded_checks=[positive_data_acceptance] if is_expected(response) else [])
+
+
+@schema.parametrize()
+@ANYTHING
+def test_without_a_token_nothing_but_health_answers(case) -> None:  # type: ignore[no-untyped-def]
+    response = case.call()
+    assert response.status_code in ((200, 405) if "/health/" in case.path else (401, 404, 405)), response.text
