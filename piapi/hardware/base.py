@@ -107,7 +107,8 @@ class Image(Protocol):
 
     def encode(self, format: ImageFormat, *, width: int = 0, height: int = 0, quality: int = 0) -> bytes:
         """The picture as a file. `width` and `height`, in pixels: scaled to them and cut to their shape (0: as it is,
-        or in proportion to the other); `quality` of a JPEG: 1–100 (0: as it came from the camera, or a good default)."""
+        or in proportion to the other). `quality` of a JPEG: 1–100 (0: as it came from the camera, or a good default).
+        """
 
 
 @dataclass(frozen=True, slots=True)
