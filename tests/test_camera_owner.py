@@ -108,7 +108,7 @@ def test_a_camera_that_fails_is_closed_said_so_and_tried_again(
     assert owner.failure == "the cable is loose"
     with pytest.raises(CameraUnavailable):
         owner.take(StillRequest(), 5)
-    assert camera.calls[-1] == "close"
+    wait_until(owner, lambda: camera.calls[-1] == "close")
     camera.fail_next = None
     clock.advance(2)
     owner._wake()
@@ -121,7 +121,7 @@ def test_tries_become_rarer_up_to_a_minute(camera: ScriptedCamera, clock: FakeCl
     owner = CameraOwner("test", camera, ViewerPlaces(2), clock)
     waits = []
     for _ in range(9):
-        owner._fail("absent")
+        owner._fail(CameraUnavailable("absent"))
         waits.append(owner._retry_at - clock.monotonic())
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 

@@ -162,13 +162,11 @@ class CameraOwner:
                     break
             try:
                 self._step()
-            except CameraUnavailable as error:
-                self._fail(str(error))
-            except CameraTimeout as error:
-                self._fail(f"{error} It is opened again.")
+            except (CameraUnavailable, CameraTimeout) as error:
+                self._fail(error)
             except Exception:  # noqa: BLE001 — a fault in a driver must not end the thread that would heal it
                 log.exception("camera %s: fault in its driver", self.name)
-                self._fail("The camera's driver failed; the log says how.")
+                self._fail(CameraUnavailable("The camera's driver failed; the log says how."))
         self._close()
 
     def _idle_for(self) -> float | None:
@@ -231,8 +229,7 @@ class CameraOwner:
         try:
             with self._in_hardware(max(job.deadline for job in served) - self._clock.monotonic()) as deadline:
                 still = self._camera.capture(request, deadline, self._live)
-        except (CameraUnavailable, CameraTimeout) as error:
-            self._settle(served, error)
+        except (CameraUnavailable, CameraTimeout):
             raise
         except PiApiError as error:
             self._settle(served, error)
@@ -276,16 +273,18 @@ class CameraOwner:
             late = [job for job in self._jobs if job.deadline < now]
         self._settle(late, CameraTimeout("The camera delivered nothing in time."))
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, error: CameraUnavailable | CameraTimeout) -> None:
+        """Say so, then let all that wait know, then close: nobody who was told finds it ready, or waits for a close."""
+        reason = str(error)
         if self._failure != reason:
             log.warning("camera %s: unavailable: %s", self.name, reason)
         self._failures += 1
         self._retry_at = self._clock.monotonic() + min(RETRY_S[0] * 2 ** (self._failures - 1), RETRY_S[1])
         self._failure = reason
         self._wake()
-        self._close()
-        self._fail_jobs(CameraUnavailable(reason))
+        self._fail_jobs(error)
         self.feed.end()
+        self._close()
 
     def _fail_jobs(self, error: PiApiError) -> None:
         with self._changed:
