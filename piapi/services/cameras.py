@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -49,6 +50,7 @@ class CameraService:
         self._clock = clock
         self.owner = CameraOwner(config.name, camera, places, clock)
         self._settings = CameraSettings(config.rotation, {})
+        self._configuring = threading.Lock()
 
     def start(self) -> None:
         """Begin, with what was set before."""
@@ -87,16 +89,14 @@ class CameraService:
 
         Raises UnsupportedControl (and changes nothing), CameraUnavailable while nothing is known of the camera.
         """
-        merged = dict(self._settings.controls)
-        for name, value in controls.items():
-            merged.pop(name, None)
-            if value is not None:
-                merged[name] = value
         self._check_controls(controls)
-        settings = CameraSettings(self._settings.rotation if rotation is None else rotation, merged)
-        self._rows.put(self.name, settings)
-        self._settings = settings
-        self.owner.configure(settings.rotation, settings.controls)
+        with self._configuring:
+            before = self._settings
+            merged = {name: value for name, value in {**before.controls, **controls}.items() if value is not None}
+            settings = CameraSettings(before.rotation if rotation is None else rotation, merged)
+            self._rows.put(self.name, settings)
+            self._settings = settings
+            self.owner.configure(settings.rotation, settings.controls)
 
     def snapshot(self, max_age_s: float | None) -> Picture:
         """A picture of live quality, exposed after this call or at most `max_age_s` seconds before it."""
