@@ -127,7 +127,7 @@ class Server:
     names: tuple[str, ...] = setting((), texts, "Host names accepted beside the machine's own names and addresses.")
     max_viewers: int = setting(64, integer(1, 1000), "Live viewers at once, over all cameras; the next one gets 503.")
     trusted_proxies: tuple[str, ...] = setting((), texts, "Addresses whose X-Forwarded-* headers are believed.")
-    threads: int = setting(8, integer(2, 64), "Threads that answer requests.")
+    threads: int = setting(16, integer(4, 64), "Threads that answer requests.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from pathlib import Path
 
-from config import in_force
-from piapi import __version__
-from piapi.errors import PiApiError
-from piapi.storage.files import FolderLock
+# Before the current folder, which gunicorn puts first: a `config.py` or `run.py` that lies there is not ours.
+_HERE = str(Path(__file__).resolve().parent)
+sys.path.insert(0, _HERE)
+
+from config import in_force  # noqa: E402
+from piapi import __version__  # noqa: E402
+from piapi.errors import PiApiError  # noqa: E402
+from piapi.storage.files import FolderLock  # noqa: E402
 
 try:
     settings = in_force()
@@ -37,6 +44,7 @@ _lock = FolderLock(settings.storage.path)
 
 def on_starting(server):
     """Refuse to be the second service on one data folder, before anything else."""
+    sys.path.insert(0, _HERE)
     try:
         _lock.acquire()
     except PiApiError as error:
@@ -45,6 +53,11 @@ def on_starting(server):
 
 def when_ready(server):
     """Say where it is, and how to get in."""
+    # Two workers would be two owners of the hardware: more of them, a second master, and a reload that starts the new
+    # one first are refused. A hang-up (the terminal is closed, by hand) is an end like any other.
+    for refused in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
+        signal.signal(refused, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     address = server.LISTENERS[0].getsockname()
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     say = [f"piapi {__version__}: http://{host}:{address[1]}/   (API: http://{host}:{address[1]}/api/v1/)"]
@@ -61,8 +74,11 @@ def when_ready(server):
 
 
 def post_worker_init(worker):
-    """Start what has threads, in the worker."""
-    worker.wsgi.extensions["piapi"].start()
+    """Start what has threads, in the worker; the master alone hears of a hang-up, and ends the worker in order."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    runtime = worker.wsgi.extensions["piapi"]
+    worker.before_draining = runtime.interrupt
+    runtime.start()
 
 
 def worker_exit(server, worker):

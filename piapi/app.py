@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response
+from flask import Flask
 
 import config
 from piapi import api, web
@@ -22,6 +24,12 @@ from piapi.storage.cameras import CameraRows
 from piapi.storage.database import Database
 from piapi.storage.photos import PhotoLibrary
 from piapi.storage.tokens import TokenRows
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+FREE_THREADS = 3
+"""Threads that are left for other requests when all that may wait for cameras do."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -44,24 +52,44 @@ def create_app(
     database = Database(settings.storage.path / "piapi.db")
     library = PhotoLibrary(database, settings.storage.path, settings.storage.floor_bytes)
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
+    waiting = threading.Semaphore(settings.server.threads - FREE_THREADS)
     services = Services(
         access=Access(TokenRows(database), clock),
-        cameras=Cameras({item.name: CameraService(item, cameras[item.name], rows, places, clock) for item in configs}),
+        cameras=Cameras(
+            {item.name: CameraService(item, cameras[item.name], rows, places, clock, waiting) for item in configs}
+        ),
         photos=Photos(library),
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs),
     )
-    app = Flask("piapi", root_path=str(web.FOLDER), static_folder=None, template_folder="templates")
+    app = PiApi("piapi", root_path=str(web.FOLDER), static_folder=None, template_folder="templates")
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # every route denies unless it says otherwise
     app.json.sort_keys = False  # type: ignore[attr-defined]
     joined = api.register(app, settings.server.names)
     app.register_blueprint(web.blp)
     app.extensions["piapi"] = Runtime(services, database, library, lambda: api.document(joined))
-    app.after_request(_secure)
+    app.wsgi_app = _secured(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
 
 
-def _secure(response: Response) -> Response:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
+class PiApi(Flask):
+    """Flask without asynchronous views: whether a view is one is asked several times for each request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """As it is."""
+        return func
+
+
+def _secured(application: WSGIApplication) -> WSGIApplication:
+    """Adds what an answer does not say itself. Around the application, where a header costs no more than a tuple."""
+    always = tuple(SECURITY_HEADERS.items())
+
+    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
+            said = {name for name, _ in headers}
+            headers.extend(item for item in always if item[0] not in said)
+            return start_response(status, headers, *more)
+
+        return application(environ, start)
+
+    return wrapped

@@ -17,7 +17,7 @@ from piapi import __version__
 from piapi.clock import SystemClock, format_time
 from piapi.errors import ConfigurationError, PiApiError
 from piapi.models import ROLES, Token
-from piapi.services.access import Access
+from piapi.services.access import LONGEST_S, Access
 from piapi.storage.database import Database
 from piapi.storage.tokens import TokenRows
 
@@ -35,7 +35,10 @@ class Duration(click.ParamType[int]):
         match = _DURATION.fullmatch(value)
         if match is None or not int(match[1]):
             self.fail(f"{value} is no duration; write 12h, 30d or the like (s, m, h, d, w)", param, ctx)
-        return int(match[1]) * _SECONDS[match[2]]
+        seconds = int(match[1]) * _SECONDS[match[2]]
+        if seconds > LONGEST_S:
+            self.fail("ten years are the longest; leave --expires out for a token without an end", param, ctx)
+        return seconds
 
 
 @click.group()
@@ -111,7 +114,7 @@ def _access() -> Iterator[Access]:
             raise click.ClickException(f"{folder}: {error.strerror}") from error
         with _as_owner_of(folder):
             database = Database(folder / "piapi.db")
-            database.open()
+            database.open(migrate=False)
             try:
                 yield Access(TokenRows(database), SystemClock())
             finally:

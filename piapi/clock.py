@@ -48,4 +48,4 @@ def wall_time_of(clock: Clock, moment: float) -> datetime:
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, as in every answer: `2026-11-20T21:37:28.123Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

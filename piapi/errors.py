@@ -15,10 +15,12 @@ PiApiError
 ├── TooManyViewers              all places for live viewers are taken
 ├── HardwareError
 │   ├── CameraUnavailable       the camera is absent, unplugged or in use by another program
+│   ├── DamagedPicture          what the camera delivered is no whole picture
 │   ├── CameraBusy              too much work is waiting for this camera already
 │   └── CameraTimeout           the camera did not deliver by the deadline
 └── StorageError
     ├── StorageFull             no space above the floor
+    ├── StorageBusy             another process holds the database for too long
     ├── DatabaseUnusable        the database is damaged or from a later version
     └── DataFolderInUse         another piapi owns this data folder
 """
@@ -117,6 +119,10 @@ class CameraUnavailable(HardwareError):
     """The camera cannot be opened or has gone. The message says why, and what would help."""
 
 
+class DamagedPicture(HardwareError):
+    """What the camera delivered cannot be decoded. The next picture may be whole."""
+
+
 class CameraBusy(HardwareError):
     """The queue of work for this camera is full."""
 
@@ -131,6 +137,10 @@ class StorageError(PiApiError):
 
 class StorageFull(StorageError):
     """Writing would go below the free-space floor, or the disk is full."""
+
+
+class StorageBusy(StorageError):
+    """Another process has been writing to the database for too long. Later is fine."""
 
 
 class DatabaseUnusable(StorageError):

@@ -48,7 +48,9 @@ class Caller:
 
     def may(self, scope: str) -> bool:
         """Whether one of the scopes covers `kind:name:verb`."""
-        wanted = scope.split(":")
+        kind, _, rest = scope.partition(":")
+        name, _, verb = rest.rpartition(":")  # a name that somebody made up may hold a colon
+        wanted = (kind, name, verb)
         return any(
             all(have in ("*", want) for have, want in zip(held.split(":"), wanted, strict=True)) for held in self.scopes
         )

@@ -47,9 +47,15 @@ class Runtime:
         self._housekeeper.start()
         self.is_running = True
 
+    def interrupt(self) -> None:
+        """Begin to stop: requests that wait for hardware are told at once, so that they can be answered."""
+        self.is_running = False
+        for camera in self.services.cameras:
+            camera.interrupt()
+
     def close(self) -> None:
         """End it all; one part that fails stops no other. May be called twice."""
-        self.is_running = False
+        self.interrupt()
         with self._stopping:
             self._is_stopping = True
             self._stopping.notify_all()
@@ -70,4 +76,6 @@ class Runtime:
                 try:
                     self.services.access.note_use()
                 except PiApiError as error:
-                    log.warning("the last use of tokens was not written down: %s", error)
+                    log.warning("the last use of tokens is written down later: %s", error)
+                except Exception:  # noqa: BLE001 — the next round may do better
+                    log.exception("fault in keeping house")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from piapi.server.bodies import FileBody, StreamBody
+from piapi.server.bodies import OVERSIZED, FileBody, StreamBody
 from piapi.server.connection import Bounds
 from piapi.server.worker import Worker
 
@@ -36,6 +37,30 @@ class PatientWorker(Worker):
     """Its clients have all the time that they have in a house, but it looks more often."""
 
     bounds = Bounds(tick_s=0.05, check_every_s=0.1)
+
+
+class StumblingWorker(PatientWorker):
+    """What it calls before it drains fails."""
+
+    def before_draining(self) -> None:
+        raise RuntimeError("could not interrupt anything")
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let the requests that wait go on when the worker begins to drain."""
+
+    def interrupt() -> None:
+        thread = threading.current_thread()
+        signalled = any(frame.name == "handle_exit" for frame in traceback.extract_stack())
+        worker.log.info("Draining begins in %s, signal handler: %s", thread.name, signalled)
+        interrupted.set()
+
+    if type(worker) is PatientWorker:
+        worker.before_draining = interrupt
+
+
+#: Set when the worker begins to drain.
+interrupted = threading.Event()
 
 
 class Endless:
@@ -77,6 +102,20 @@ def failing() -> Iterator[bytes]:
     raise RuntimeError("a secret of the house")
 
 
+def read_carefully(environ: dict[str, Any]) -> tuple[bytes, str]:
+    """As frameworks do: whatever is raised becomes an answer."""
+    try:
+        return environ["wsgi.input"].read(), "200 OK"
+    except Exception:  # noqa: BLE001 - as frameworks do
+        traceback.print_exc()
+        return b"", "500 Internal Server Error"
+
+
+def echoing(environ: dict[str, Any]) -> Iterator[bytes]:
+    yield b"it was: "
+    yield environ["wsgi.input"].read()
+
+
 def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
     """Answer by path."""
     path, headers = environ["PATH_INFO"], [("Content-Type", "text/plain")]
@@ -84,7 +123,18 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read()
         start("200 OK", [*headers, ("Content-Length", str(len(body)))])
         return [body]
-    if path == "/bounded" and int(environ.get("CONTENT_LENGTH") or 0) > 65536:
+    if path == "/careful":
+        body, status = read_carefully(environ)
+        start(status, [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+    if path == "/wait":
+        body = b"interrupted" if interrupted.wait(20) else b"waited in vain"
+        start("200 OK", [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+    if path == "/echoing":
+        start("200 OK", headers)
+        return echoing(environ)
+    if path == "/bounded" and environ.get(OVERSIZED):
         start("413 Content Too Large", [*headers, ("Content-Length", "9")])
         return [b"too large"]
     if path == "/boom":

@@ -248,9 +248,12 @@ def test_the_secret_is_nowhere_in_the_database(access: Access, tmp_path) -> None
 def test_the_last_use_is_written_down_later(access: Access, clock: FakeClock) -> None:
     token, secret = access.create_token("x", role="admin")
     access.authenticate(secret)
-    assert access.token(token.id).last_used_at is None
-    access.note_use()
+    row = access._rows.get(token.id)
+    assert row is not None and row.last_used_at is None
     assert access.token(token.id).last_used_at == clock.now()
+    access.note_use()
+    row = access._rows.get(token.id)
+    assert row is not None and row.last_used_at == clock.now()
 
 
 # Hosts and other sites ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from piapi.errors import CameraBusy, CameraTimeout, CameraUnavailable
 from piapi.hardware.base import StillRequest
-from piapi.services import camera_owner
+from piapi.services import camera_owner, capture_queue
 from piapi.services.camera_owner import LINGER_S, CameraOwner
 from piapi.services.live import ViewerPlaces
 from tests.fakes import FakeClock, ScriptedCamera
@@ -60,7 +60,7 @@ def test_equal_wishes_share_one_exposure_and_others_do_not(owner: CameraOwner, c
         first = pool.submit(owner.take, StillRequest(width=1), 5)
         wait_until(owner, lambda: "capture" in camera.calls)
         rest = [pool.submit(owner.take, StillRequest(width=2), 5) for _ in range(4)]
-        wait_until(owner, lambda: len(owner._jobs) == 5)
+        wait_until(owner, lambda: len(owner.jobs) == 5)
         camera.block.set()
         assert first.result(10).picture is not rest[0].result(10).picture
         assert len({id(one.result(10).picture) for one in rest}) == 1
@@ -162,12 +162,30 @@ def test_a_driver_that_never_returns_is_seen_from_outside(
         owner.take(None, 5)
 
 
+def test_time_spent_waiting_behind_others_is_no_fault_of_the_camera(
+    owner: CameraOwner, camera: ScriptedCamera, clock: FakeClock
+) -> None:
+    owner.take(None, 5)
+    camera.block = Event()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(owner.take, StillRequest(width=1), 5)
+        wait_until(owner, lambda: "capture" in camera.calls)
+        second = pool.submit(owner.take, StillRequest(width=2, controls={"exposure_s": 4.0}), 5)
+        wait_until(owner, lambda: len(owner.jobs) == 2)
+        clock.advance(3)
+        camera.block.set()
+        assert first.result(10)
+        assert isinstance(second.exception(10), CameraTimeout)
+    assert owner.failure is None and owner._is_open
+    assert owner.take(StillRequest(), 5)
+
+
 def test_only_so_many_may_wait(owner: CameraOwner, camera: ScriptedCamera) -> None:
     owner.take(None, 5)
     camera.block = Event()
     with ThreadPoolExecutor(20) as pool:
-        waiting = [pool.submit(owner.take, StillRequest(), 5) for _ in range(camera_owner.MOST_WAITING)]
-        wait_until(owner, lambda: len(owner._jobs) == camera_owner.MOST_WAITING)
+        waiting = [pool.submit(owner.take, StillRequest(), 5) for _ in range(capture_queue.MOST_WAITING)]
+        wait_until(owner, lambda: len(owner.jobs) == capture_queue.MOST_WAITING)
         with pytest.raises(CameraBusy):
             owner.take(StillRequest(), 5)
         camera.block.set()
@@ -182,7 +200,7 @@ def test_pictures_that_wait_fail_when_the_service_stops(camera: ScriptedCamera, 
     viewer = owner.feed.join(0, 30)
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(owner.take, StillRequest(), 5)
-        wait_until(owner, lambda: len(owner._jobs) == 1)
+        wait_until(owner, lambda: len(owner.jobs) == 1)
         closed = pool.submit(owner.close)
         wait_until(owner, lambda: owner._stopping)
         camera.block.set()

@@ -213,6 +213,7 @@ def test_a_camera_that_hangs_is_a_timeout_and_takes_nobody_with_it(
 ) -> None:
     assert api.get("/cameras/demo/snapshot").status_code == 200
     monkeypatch.setattr("piapi.services.cameras.CAPTURE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("piapi.services.camera_owner.CAPTURE_TIMEOUT_S", 0.2)
     monkeypatch.setattr("piapi.services.camera_owner.HANG_S", 0.1)
     with faults.hanging():
         assert_problem(api.post("/cameras/demo/photos"), 504, "hardware-timeout")

@@ -51,6 +51,7 @@ def test_tokens_are_listed_and_revoked(data: Path) -> None:
         (("--name", "x", "--scope", "camera"), "<kind>:<name>:<verb>"),
         (("--name", "x", "--role", "admin", "--expires", "soon"), "no duration"),
         (("--name", "x", "--role", "admin", "--expires", "0d"), "no duration"),
+        (("--name", "x", "--role", "admin", "--expires", "999999w"), "ten years"),
         (("--role", "admin"), "--name"),
     ],
     ids=str,

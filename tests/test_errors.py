@@ -49,6 +49,17 @@ def test_a_wrong_path_is_a_problem(nobody: Api) -> None:
     assert_problem(nobody.get("/nowhere"), 404, "not-found")
 
 
+@pytest.mark.parametrize("name", ["a:b", "a:b:c", ":", "%2e%2e", "x" * 500, "%00"])
+def test_a_name_that_nobody_could_give_is_404(api: Api, name: str) -> None:
+    for path in (f"/cameras/{name}", f"/photos/{name}", f"/tokens/{name}", f"/cameras/{name}/snapshot"):
+        assert_problem(api.get(path), 404, "not-found")
+
+
+def test_a_range_beyond_a_static_file_is_a_problem(nobody: Api) -> None:
+    response = nobody.get("/static/docs.js", outside=True, headers={"Range": "bytes=99999999-"})
+    assert_problem(response, 416, "range-not-satisfiable")
+
+
 def test_a_wrong_method_names_the_right_ones(nobody: Api) -> None:
     response = nobody.post("/cameras")
     assert_problem(response, 405, "method-not-allowed")

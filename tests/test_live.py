@@ -61,6 +61,28 @@ def test_a_viewer_gets_its_own_rate_evenly(feed: LiveFeed, clock: FakeClock, fps
     assert abs(got - seen) <= 1
 
 
+def test_one_who_joins_after_a_slow_viewer_does_not_wait_for_its_rate(feed: LiveFeed, clock: FakeClock) -> None:
+    feed.join(0, 0.1)
+    feed.publish(picture(clock))
+    clock.advance(1 / 30)
+    newcomer = feed.join(0, 30)
+    feed.publish(picture(clock))
+    assert newcomer.next() is not None
+
+
+def test_a_damaged_frame_is_passed_over(feed: LiveFeed, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(FlatImage):
+        def encode(self, format: str, *, width: int = 0, height: int = 0, quality: int = 0) -> bytes:
+            raise ValueError("cut off")
+
+    viewer = feed.join(0, 30)
+    feed.publish(Picture(Damaged(), clock.monotonic(), clock.now(), {}, True))
+    assert viewer.next() is None and "cut off" in caplog.text
+    clock.advance(1)
+    feed.publish(picture(clock))
+    assert viewer.next() is not None
+
+
 def test_frames_faster_than_anybody_wants_are_not_encoded(feed: LiveFeed, clock: FakeClock) -> None:
     feed.join(0, 5)
     shown = [picture(clock)]

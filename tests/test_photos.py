@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from PIL.ExifTags import IFD, Base
 
 import config
 from piapi.api.services import Services
+from piapi.app import create_app
 from tests.conftest import Api, assert_problem, faults_of, wish_id
 
 
@@ -74,6 +74,19 @@ def test_a_photo_has_the_size_that_was_asked_for(api: Api, wanted: dict[str, int
     assert image_of(api.get(photo["links"]["file"]).get_data()).size == size
 
 
+def test_a_png_is_not_to_be_had_as_a_jpeg(api: Api) -> None:
+    links = take(api, format="png", width=64)["links"]
+    for path in (links["self"], links["file"]):
+        assert_problem(api.get(path, headers={"Accept": "image/jpeg"}), 406, "not-acceptable")
+        assert api.get(path, headers={"Accept": "image/png"}).content_type == "image/png"
+
+
+def test_a_parameter_that_nobody_takes_is_refused(api: Api) -> None:
+    path = take(api)["links"]["self"]
+    for response in (api.get(f"{path}?foo=1"), api.post("/cameras/demo/photos?lable=x"), api.get("/cameras/demo?x=1")):
+        assert_problem(response, 422, "invalid")
+
+
 def test_a_png_is_a_png(api: Api) -> None:
     photo = take(api, format="png", width=320)
     response = api.get(photo["links"]["file"])
@@ -126,6 +139,7 @@ def test_exif_says_when_and_what(api: Api) -> None:
         ({"label": "x" * 101}, {"/label"}),
         ({"label": "a\u0000b"}, {"/label"}),
         ({"label": 5}, {"/label"}),
+        ({"label": "\ud800"}, {"/label"}),
         ({"controls": {"sepia": 1}}, {"/controls/sepia"}),
         ({"controls": {"brightness": 7}}, {"/controls/brightness"}),
         ({"controls": {"brightness": "much"}}, {"/controls/brightness"}),
@@ -152,6 +166,7 @@ def test_a_wrong_wish_names_all_that_is_wrong_and_takes_nothing(
         (b'{"width": NaN}', "application/json", 400, "malformed-json"),
         (b"\xff\xfe", "application/json", 400, "malformed-json"),
         (b"[" * 30_000, "application/json", 400, "malformed-json"),
+        (b'{"label": "a", "label": "b"}', "application/json", 400, "malformed-json"),
         (b"[]", "application/json", 422, "invalid"),
         (b"5", "application/json", 422, "invalid"),
         (b"null", "application/json", 422, "invalid"),
@@ -239,6 +254,7 @@ def test_the_link_to_the_next_page_keeps_the_filter(api: Api) -> None:
         ("cursor=WzEsMl0sXQ", {"cursor"}),
         ("cursor=WzEsInh5Il0", {"cursor"}),
         ("cursor=%C3%A4", {"cursor"}),
+        ("cursor=WzEsIlx1ZDgwMCJd", {"cursor"}),
         ("cursor=" + "A" * 201, {"cursor"}),
         ("since=yesterday", {"since"}),
         ("since=2026-13-01T00:00:00Z", {"since"}),
@@ -277,6 +293,9 @@ def test_a_file_has_its_hash_as_tag_and_is_not_sent_twice(api: Api) -> None:
         ("bytes=10-", slice(10, None)),
         ("bytes=-10", slice(-10, None)),
         ("bytes=5-99999999", slice(5, None)),
+        ("bytes=-99999999", slice(0, None)),
+        ("bytes=0-", slice(0, None)),
+        ("bytes=0-0", slice(0, 1)),
     ],
 )
 def test_a_range_is_a_part(api: Api, wanted: str, span: slice) -> None:
@@ -435,8 +454,6 @@ def test_a_file_that_somebody_took_away_is_404_and_no_fault(api: Api, settings: 
 def test_photos_outlive_the_service(
     settings: config.Settings, api: Api, app: Any, client_with: Callable[..., Api]
 ) -> None:
-    from piapi.app import create_app
-
     photo = take(api, label="kept")
     data = api.get(photo["links"]["file"]).get_data()
     app.extensions["piapi"].close()
@@ -450,8 +467,44 @@ def test_photos_outlive_the_service(
         again.extensions["piapi"].close()
 
 
-def test_a_file_left_half_written_is_no_photo(api: Api, settings: config.Settings, tmp_path: Path) -> None:
-    part = settings.storage.path / "photos" / "ab" / "abcd.jpg.part"
+def test_what_was_half_written_is_gone_after_a_start(settings: config.Settings) -> None:
+    part = settings.storage.path / "incoming" / "abcd.jpg.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"half")
-    assert api.get("/photos").get_json()["items"] == []
+    runtime = create_app(settings).extensions["piapi"]
+    runtime.start()
+    runtime.close()
+    assert not part.exists()
+
+
+def test_a_photo_whose_row_cannot_be_written_leaves_no_file(
+    api: Api, services: Services, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(api)
+    database = services.photos._library._database
+    pages = database.read("PRAGMA page_count")[0][0]
+    with database.write() as connection:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    answers = [api.post("/cameras/demo/photos", json={"label": "x" * 100}) for _ in range(60)]
+    assert_problem(answers[-1], 507, "insufficient-storage")
+    kept = {path.stem for path in (settings.storage.path / "photos").rglob("*.*")}
+    assert kept == {row["id"] for row in database.read("SELECT id FROM photos")}
+    assert api.get("/photos").status_code == 200
+
+
+def test_a_thumbnail_is_served_but_not_kept_where_there_is_no_space(
+    api: Api, services: Services, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = take(api)
+    monkeypatch.setattr(services.photos._library, "_floor_bytes", 2**62)
+    assert image_of(api.get(photo["links"]["thumbnail"]).get_data()).width == 320
+    assert not list((settings.storage.path / "thumbnails").rglob("*.jpg"))
+
+
+def test_a_thumbnail_of_a_photo_removed_meanwhile_is_not_kept(
+    api: Api, services: Services, settings: config.Settings
+) -> None:
+    photo = services.photos.get(take(api)["id"])
+    services.photos.remove(photo.id, lambda _: None)
+    services.photos._library.keep_thumbnail(photo, 320, b"picture")
+    assert not list((settings.storage.path / "thumbnails").rglob("*.jpg"))

@@ -14,6 +14,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 import config
 from piapi.app import create_app
+from piapi.models import PhotoFilter
+from piapi.services.photos import PhotoRequest
 
 ENDLESS = "/api/v1/cameras/{id}/stream"
 
@@ -60,6 +62,17 @@ def document(running):  # type: ignore[no-untyped-def]
     return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app, headers={"Authorization": f"Bearer {token}"})
 
 
+def something_real(path: str, app) -> str:  # type: ignore[no-untyped-def]
+    """The id of a thing that is there, of the kind that a path is about."""
+    services = app.extensions["piapi"].services
+    if "/photos/" in path:
+        found = services.photos.page(PhotoFilter(), 1, None)
+        return (found[0] if found else services.photos.take(services.cameras.get("demo"), PhotoRequest())).id
+    if "/tokens/" in path:
+        return str(services.access.create_token("x", role="viewer")[0].id)
+    return "demo"
+
+
 def is_expected(response: schemathesis.Response) -> bool:
     """Whether this is a refusal that is named above, for nothing but reasons named above."""
     if response.status_code != 422:
@@ -85,9 +98,10 @@ class Bearer:
 
 @authenticated.parametrize()
 @ANYTHING
-def test_with_a_token_every_answer_is_as_documented(case) -> None:  # type: ignore[no-untyped-def]
-    if "{id}" in case.path and case.path_parameters and "camera" in case.path:
-        case.path_parameters["id"] = "demo"
+def test_with_a_token_every_answer_is_as_documented(case, running) -> None:  # type: ignore[no-untyped-def]
+    made_up = case.path_parameters.get("id", "") if case.path_parameters else ""
+    if made_up and len(str(made_up)) % 2 == 0:  # the other half of the names stays as it was made up
+        case.path_parameters = {"id": something_real(case.path, running[0])}
     response = case.call()
     case.validate_response(response, excluded_checks=[positive_data_acceptance] if is_expected(response) else [])
 

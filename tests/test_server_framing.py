@@ -74,7 +74,34 @@ def test_a_body_over_the_bound_is_told_from_its_header() -> None:
     assert extent_of(post("Content-Length: 501")) is Extent.OVERSIZED
     assert extent_of(post(f"Content-Length: {'9' * 40}")) is Extent.OVERSIZED
     assert extent_of(post("Transfer-Encoding: chunked", body=b"fffff\r\n")) is Extent.OVERSIZED
+    assert extent_of(post("Transfer-Encoding: chunked", body=b"1f5\r\n")) is Extent.OVERSIZED
+    assert extent_of(post("Transfer-Encoding: chunked", body=b"1f4\r\n")) is Extent.PART
+    assert (
+        extent_of(post("Transfer-Encoding: chunked", body=b"1f4\r\n" + bytes(500) + b"\r\n1\r\n")) is Extent.OVERSIZED
+    )
     assert extent_of(post("Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * 300)) is Extent.OVERSIZED
+
+
+def test_a_body_as_large_as_the_bound_is_received_and_no_larger_one() -> None:
+    most = RequestBounds().body
+    assert 65536 < most <= 65536 + 1024
+    for length, extent in ((most, Extent.PART), (most + 1, Extent.OVERSIZED)):
+        incoming = Incoming(RequestBounds())
+        incoming.buffer += post(f"Content-Length: {length}")
+        assert incoming.extent() is extent
+
+
+@pytest.mark.parametrize(
+    ("header", "begun"),
+    [("Content-Length: 501", bytes(400)), ("Transfer-Encoding: chunked", b"3\r\nabc\r\nfffff\r\nabc")],
+)
+def test_what_has_come_of_an_oversized_body_is_thrown_away(header: str, begun: bytes) -> None:
+    incoming = Incoming(BOUNDS)
+    incoming.buffer += post(header, body=begun)
+    for _ in range(2):  # asked again, it says the same
+        assert incoming.extent() is Extent.OVERSIZED
+    incoming.drop_body()
+    assert incoming.take() == post(header)
 
 
 def test_a_header_over_the_bound_is_refused_finished_or_not() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -20,10 +21,27 @@ from piapi.server.connection import After, Bounds, Connection
 from piapi.server.outgoing import FilePart
 from piapi.server.poller import Poller
 from piapi.server.refusals import problem
+from piapi.server.shared import MOST_KNOWN, SharedParts
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 PATIENT = Bounds(tick_s=0.02, check_every_s=0.1)
+
+
+class SetClock:
+    """Time as the test says."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> datetime:
+        raise NotImplementedError
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+        raise NotImplementedError
 
 
 class Client:
@@ -206,18 +224,133 @@ def test_a_header_over_the_bound_is_refused(house: House) -> None:
     assert client.read_to_end().startswith(b"HTTP/1.1 431 ")
 
 
+def half(size: int) -> bytes:
+    """A request of which `size` bytes of the body have come, and one byte is missing."""
+    return b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (size + 1) + bytes(size)
+
+
+def is_told_to_come_back(answer: bytes) -> bool:
+    return answer.startswith(b"HTTP/1.1 429 ") and b"Retry-After" in answer
+
+
 @pytest.mark.parametrize("bounds", [Bounds(buffered_bytes=1000, tick_s=0.02)])
-def test_unfinished_requests_are_bounded_together(house: House) -> None:
-    first, second = house.connect(), house.connect()
-    head = b"POST / HTTP/1.1\r\nContent-Length: 600\r\n\r\n"
-    first.send(head + bytes(500))
+def test_unfinished_requests_are_bounded_together_and_who_holds_most_gives_way(house: House) -> None:
+    small, large, newcomer = house.connect(), house.connect(), house.connect()
+    for client, size in ((small, 100), (large, 600), (newcomer, 300)):
+        client.send(half(size))
+        house.settle()
+    assert is_told_to_come_back(large.read_to_end())
+    for client in (small, newcomer):
+        client.send(b".")
+        assert client.read(len(HEAD)) == HEAD
+    alone = house.connect()
+    alone.send(half(2000))
+    assert is_told_to_come_back(alone.read_to_end())
+
+
+def test_of_those_who_hold_the_same_the_oldest_gives_way() -> None:
+    clock = SetClock()
+    house = House(Bounds(buffered_bytes=1000, tick_s=0.02), clock)
+    clients = []
+    for _ in range(3):
+        clients.append(house.connect())
+        clients[-1].send(GET)  # the request in question is not its first
+        assert clients[-1].read(len(HEAD)) == HEAD
+        clients[-1].send(half(400))
+        house.settle()
+        clock.time += 1
+    assert is_told_to_come_back(clients[0].read_to_end())
+    for client in clients[1:]:
+        client.send(b".")
+        assert client.read(len(HEAD)) == HEAD
+    house.close()
+
+
+@pytest.mark.parametrize("bounds", [Bounds(buffered_bytes=100 * len(half(1000)), tick_s=0.02)])
+def test_many_who_hold_all_that_there_is_keep_nobody_out(house: House) -> None:
+    holders = [house.connect() for _ in range(100)]
+    for holder in holders:
+        holder.send(half(1000))
     house.settle()
-    second.send(head + bytes(599))
-    answers = second.read_to_end()
-    assert answers.startswith(b"HTTP/1.1 429 ")
-    assert b"Retry-After" in answers
-    first.send(bytes(100))
-    assert first.read(len(HEAD)) == HEAD
+    for _ in range(20):
+        client = house.connect()
+        request = half(2)
+        client.send(request[:-2])
+        house.settle()
+        client.send(request[-2:] + b".")
+        assert client.read(len(HEAD)) == HEAD
+
+
+def test_a_trickled_body_in_chunks_has_no_more_time_than_any_other() -> None:
+    clock = SetClock()
+    house = House(PATIENT, clock)
+    client = house.connect()
+    client.send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(9):
+        client.send(b"3e8\r\n" + bytes(1000) + b"\r\n")
+        house.settle()
+        clock.time += 1
+        house.settle()
+        assert house.poller.connections
+    clock.time += 1.1
+    assert client.read_to_end().startswith(b"HTTP/1.1 408 ")
+    assert house.requests.empty()
+    clock.time += house.poller.bounds.linger_s
+    house.wait_until_gone()
+    house.close()
+
+
+def test_a_trickled_body_in_chunks_is_handed_over_without_it_when_it_has_become_too_large(house: House) -> None:
+    client = house.connect()
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.send(head)
+    for _ in range(66):
+        house.settle()
+        assert house.requests.empty()
+        client.send(b"3e8\r\n" + bytes(1000) + b"\r\n")
+    client.send(b"3e8\r\n")
+    assert house.requests.get(timeout=10) == head
+
+
+@pytest.mark.parametrize("bounds", [Bounds(request_s=60, tick_s=0.02)])
+def test_a_client_that_leaves_before_it_is_told_to_continue_is_closed_at_once_and_is_no_news(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = house.connect()
+
+    def answer_and_lose(connection: Connection) -> None:
+        connection.incoming.put_back(b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.socket.close()  # a reset
+
+    house.answer = answer_and_lose
+    with caplog.at_level(logging.INFO, "gunicorn.error"):
+        client.send(GET)
+        house.wait_until_gone()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("a mistake")])
+def test_what_fails_after_an_answer_ends_that_connection_alone(
+    house: House, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bool:
+        raise error
+
+    taken: SimpleQueue[Connection] = SimpleQueue()
+    house.poller.dispatch = taken.put  # as a pool thread does, it answers on a thread of its own
+    bad, good = house.connect(), house.connect()
+    bad.send(GET)
+    connection = taken.get(timeout=10)
+    connection.incoming.take()
+    connection.after = After.KEEP
+    monkeypatch.setattr(connection.transport, "has_buffered", fail)
+    house.poller.after_sending(connection)
+    assert bad.read_to_end() == b""
+    house.poller.dispatch = house._serve
+    good.send(GET)
+    assert good.read(len(HEAD)) == HEAD
+    assert ("a mistake" in caplog.text) is isinstance(error, RuntimeError)
 
 
 @pytest.mark.parametrize("bounds", [Bounds(keepalive_s=0.1, tick_s=0.02)])
@@ -285,22 +418,6 @@ def test_a_download_that_nobody_reads_is_closed_and_so_is_its_file(house: House,
     house.wait_until_gone()
     assert closed == [1]
     assert len(client.read_to_end()) < 50_000_000
-
-
-class SetClock:
-    """Time as the test says."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def now(self) -> datetime:
-        raise NotImplementedError
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
-        raise NotImplementedError
 
 
 def test_a_download_goes_on_as_long_as_anything_is_taken(tmp_path: Path) -> None:
@@ -493,3 +610,172 @@ def test_stopping_closes_all_that_is_open(house: House) -> None:
     assert viewer.read_to_end() == HEAD
     assert stream.closed == 1
     stream.wake()
+
+
+# Parts that many get
+
+
+class Frames(Parts):
+    """A reader's place in a stream whose parts are the same objects for all: head, frame and tail."""
+
+    tail = b"\r\n--frame\r\n"
+
+    def __init__(self, first: bytes = b"") -> None:
+        super().__init__(skips=True)
+        self.first = first
+
+    def next(self, now: float) -> Sequence[bytes] | None:
+        part = super().next(now)
+        if part is None:
+            return None
+        first, self.first = self.first, b""
+        frame = self.latest
+        return (first + b"%d\r\n" % len(frame), frame, self.tail)
+
+    def feed(self, *parts: bytes | Exception) -> None:
+        assert isinstance(parts[-1], bytes)
+        self.latest = parts[-1]
+        super().feed(*parts)
+
+
+def whole(frame: bytes, first: bytes = b"") -> bytes:
+    return first + b"%d\r\n" % len(frame) + frame + Frames.tail
+
+
+def join(house: House, frames: Frames, *, receive_buffer: int = 0) -> Client:
+    house.stream(frames)
+    client = house.connect(receive_buffer=receive_buffer)
+    client.send(GET)
+    assert client.read(len(HEAD)) == HEAD
+    return client
+
+
+def memory_files() -> int:
+    """How many memfds this process has open."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += str(entry.readlink()).startswith("/memfd:part")
+    return found
+
+
+def test_many_viewers_get_identical_bytes_of_shared_parts(house: House) -> None:
+    places = [Frames(first=b"--frame\r\n") for _ in range(6)]
+    clients = [join(house, place) for place in places]
+    for number in range(10):
+        frame = os.urandom(300_000 + number)
+        for place in places:
+            place.feed(frame)
+        expected = whole(frame, b"" if number else b"--frame\r\n")
+        for client in clients:
+            assert client.read(len(expected)) == expected
+        assert memory_files() == 1
+    for client in clients:
+        client.socket.close()
+    house.wait_until_gone()
+    house.settle()
+    assert memory_files() == 0
+
+
+def test_a_part_for_a_single_viewer_is_not_shared(house: House) -> None:
+    place = Frames()
+    client = join(house, place)
+    for _ in range(5):
+        frame = os.urandom(300_000)
+        place.feed(frame)
+        assert client.read(len(whole(frame))) == whole(frame)
+        assert memory_files() == 0
+
+
+def test_frames_never_mix_for_viewers_at_any_pace(house: House) -> None:
+    slow = [Frames() for _ in range(3)]
+    slow_clients = [join(house, place, receive_buffer=8192) for place in slow]
+    fast = [Frames() for _ in range(4)]
+    fast_clients = [join(house, place) for place in fast]
+    frames = [bytes([number]) * 300_000 for number in range(1, 21)]
+    for frame in frames:
+        for place in slow + fast:
+            place.feed(frame)
+        for client in fast_clients:
+            assert client.read(len(whole(frame))) == whole(frame)
+    # Each slow one has a part under way, some of them in memory that the present no longer needs.
+    for place, client in zip(slow, slow_clients, strict=True):
+        seen = bytearray()
+        while not seen.endswith(whole(frames[-1])):
+            assert (piece := client.socket.recv(65536))
+            seen += piece
+        got = seen.split(b"300000\r\n")
+        assert got[0] == b""
+        assert all(part in [frame + Frames.tail for frame in frames] for part in got[1:])
+        assert len(got) - 1 == place.given < 10
+    house.settle()
+    assert memory_files() <= 1
+
+
+@pytest.mark.parametrize("end", ["client", "revoked", "failure", "stop", "drain"])
+def test_a_viewer_that_goes_in_the_middle_of_a_part_leaves_no_descriptor(house: House, end: str) -> None:
+    places = [Frames() for _ in range(5)]
+    clients = [join(house, place, receive_buffer=8192) for place in places]
+    frame = os.urandom(2_000_000)
+    for place in places:
+        place.feed(frame)
+    for client in clients:
+        client.read(50_000)
+    house.settle()
+    assert memory_files() == 1
+    for place, client in zip(places, clients, strict=True):
+        if end == "client":
+            client.socket.close()
+        elif end == "revoked":
+            place.may = False
+        elif end == "failure":
+            place.allowed = None  # type: ignore[assignment, method-assign]
+    if end == "stop":
+        house.poller.stop()
+    elif end == "drain":
+        house.poller.drain()
+    house.wait_until_gone()
+    if end != "stop":
+        house.settle()
+    assert memory_files() == 0
+
+
+def test_what_no_one_asks_for_any_more_is_forgotten() -> None:
+    shared = SharedParts()
+    frame, other = bytes(600_000), bytes(600_001)
+    assert shared.find("first", (b"head", frame, b"tail"), 1.0) is None
+    found = shared.find("second", (b"other head", frame, b"tail"), 1.1)
+    assert found is not None
+    assert found[1] == b"other head"
+    assert found[0].head == b"other head"
+    assert shared.find("third", (b"head", frame, b"another tail"), 1.1) is None
+    shared.forget_old(1.2)
+    assert memory_files() == 1
+    shared.forget_old(2.0)
+    assert memory_files() == 0
+    # Who shared a part shares the next one from its first reader on.
+    assert shared.find("first", (b"head", other, b"tail"), 2.0) is not None
+    shared.forget("first")
+    assert memory_files() == 1
+    shared.forget("second")
+    assert memory_files() == 0
+
+
+def test_parts_are_copied_when_there_is_no_memory_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = SharedParts()
+    frame = bytes(600_000)
+    monkeypatch.setattr(os, "writev", lambda descriptor, buffers: 1)
+    for reader in range(4):
+        assert shared.find(reader, (b"head", frame), 1.0) is None
+    assert memory_files() == 0
+
+
+def test_parts_of_too_many_streams_are_copied() -> None:
+    shared = SharedParts()
+    frames = [bytes(1_100_000) for _ in range(MOST_KNOWN + 1)]
+    found = [shared.find(number, (frame,), 1.0) for number, frame in enumerate(frames)]
+    assert found[-1] is None
+    assert memory_files() == MOST_KNOWN
+    for number in range(len(frames)):
+        shared.forget(number)
+    assert memory_files() == 0

@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -191,21 +192,69 @@ def test_continue_is_said_once_and_before_the_body(client: socket.socket) -> Non
     assert read_answer(client)[::2] == (200, b"hello")
 
 
-def test_no_continue_for_a_body_over_the_bound(client: socket.socket) -> None:
-    client.sendall(request("/bounded", "Content-Length: 5000000", "Expect: 100-continue", method="POST"))
+@pytest.mark.parametrize("length", [5_000_000, 66_561])
+def test_no_continue_for_a_body_over_the_bound(client: socket.socket, length: int) -> None:
+    client.sendall(request("/bounded", f"Content-Length: {length}", "Expect: 100-continue", method="POST"))
     status, headers, _ = read_answer(client)
     assert (status, headers["connection"]) == (413, "close")
 
 
-def test_who_sends_too_much_without_asking_can_read_the_answer(client: socket.socket) -> None:
-    client.sendall(request("/bounded", "Content-Length: 5000000", method="POST") + bytes(5_000_000))
+OVERSIZED = pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ("Content-Length: 5000000", bytes(5_000_000)),
+        ("Content-Length: 70000", bytes(70_000)),
+        ("Transfer-Encoding: chunked", b"1e8480\r\n" + bytes(2_000_000) + b"\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", (b"2710\r\n" + bytes(10_000) + b"\r\n") * 200 + b"0\r\n\r\n"),
+    ],
+    ids=["known", "hardly", "one chunk", "many chunks"],
+)
+
+
+@OVERSIZED
+def test_who_sends_too_much_without_asking_can_read_the_answer(client: socket.socket, header: str, body: bytes) -> None:
+    client.sendall(request("/bounded", header, method="POST", body=body))
     assert read_answer(client)[::2] == (413, b"too large")
     assert read_to_end(client) == b""
 
 
-def test_a_body_over_the_bound_that_the_application_reads_is_an_error_and_never_short(client: socket.socket) -> None:
-    client.sendall(request("/echo", "Content-Length: 5000000", method="POST") + bytes(100))
-    assert is_problem(read_answer(client), 400, "bad-request")
+@OVERSIZED
+@pytest.mark.parametrize("path", ["/echo", "/careful"])
+def test_an_application_that_reads_what_is_over_the_bound_answers_413_and_is_no_news(
+    server: Server, client: socket.socket, path: str, header: str, body: bytes
+) -> None:
+    before = len(server.lines)
+    client.sendall(request(path, header, method="POST", body=body))
+    answer = read_answer(client)
+    assert is_problem(answer, 413, "too-large")
+    assert json.loads(answer[2])["title"] == "Too large"
+    assert read_to_end(client) == b""
+    server.wait_for(rf'"POST {path} HTTP/1.1" 413')
+    assert "Traceback" not in "".join(server.lines[before:])
+
+
+def test_an_answer_begun_before_an_oversized_body_is_read_is_cut_off(server: Server, client: socket.socket) -> None:
+    before = len(server.lines)
+    client.sendall(request("/echoing", "Content-Length: 5000000", method="POST") + bytes(100))
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        data = read_to_end(client)
+    assert not data.endswith(b"0\r\n\r\n")
+    server.wait_for("Error while an answer was being sent: The body is larger")
+    assert "Traceback" not in "".join(server.lines[before:])
+
+
+def test_a_client_that_leaves_instead_of_continuing_is_no_news(server: Server) -> None:
+    before = len(server.lines)
+    for _ in range(20):
+        with server.connect() as client:
+            client.sendall(HELLO + request("/echo", "Content-Length: 5", "Expect: 100-continue", method="POST"))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with server.connect() as client:
+        client.sendall(request("/empty?settled", "Connection: close"))
+        read_to_end(client)
+    server.wait_for(r'"GET /empty\?settled')
+    assert "Traceback" not in "".join(server.lines[before:])
 
 
 # What is refused
@@ -282,7 +331,7 @@ def test_unread_downloads_take_no_thread_and_are_closed(server: Server, path: st
         assert sock.recv(15) == b"HTTP/1.1 200 OK"
         watch = select.poll()
         watch.register(sock, 0)  # for nothing but the reset
-        assert watch.poll(10_000) == [(sock.fileno(), select.POLLERR | select.POLLHUP)]
+        assert watch.poll(10_000)  # POLLERR, POLLHUP or both: the kernel sets one after the other
         sock.close()
 
 
@@ -350,7 +399,7 @@ def tls_client(tls_server: Server, authority: trustme.CA) -> Iterator[ssl.SSLSoc
 
 
 def test_requests_files_and_streams_work_over_tls(tls_client: ssl.SSLSocket) -> None:
-    body = os.urandom(300_000)
+    body = os.urandom(60_000)
     tls_client.sendall(request("/echo", f"Content-Length: {len(body)}", method="POST", body=body) + HELLO)
     assert read_answer(tls_client)[2] == body
     assert read_answer(tls_client)[2] == b"hello\n"
@@ -421,6 +470,34 @@ def test_a_signal_ends_everything_and_leaves_nothing(tmp_path: Path, sign: signa
     assert json.loads(server.report.read_text()) == {"threads": [], "descriptors": [], "streams": 0}
 
 
+def test_what_waits_is_told_of_the_drain_once_in_the_main_thread(tmp_path: Path) -> None:
+    server = Server(tmp_path, "PatientWorker")
+    with server.connect() as waiting:
+        waiting.sendall(request("/wait"))
+        with server.connect() as client:  # with only this one idle, the other is being answered
+            client.sendall(HELLO)
+            assert read_answer(client)[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert read_answer(waiting)[2] == b"interrupted"
+    assert server.stop() == 0
+    assert re.findall("Draining begins in .*", server.log) == ["Draining begins in MainThread, signal handler: False"]
+
+
+def test_a_failure_before_the_drain_is_logged_and_does_not_stop_it(tmp_path: Path) -> None:
+    server = Server(tmp_path, "StumblingWorker")
+    with server.connect() as half:
+        half.sendall(HELLO[:-2])
+        with server.connect() as client:
+            client.sendall(HELLO)
+            assert read_answer(client)[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("could not interrupt anything")
+        half.sendall(HELLO[-2:])
+        assert read_answer(half)[2] == b"hello\n"
+    assert server.stop() == 0
+    assert json.loads(server.report.read_text()) == {"threads": [], "descriptors": [], "streams": 0}
+
+
 def test_a_client_that_will_not_end_is_cut_off_after_the_graceful_timeout(tmp_path: Path) -> None:
     server = Server(tmp_path, "PatientWorker", "--graceful-timeout", "1")
     with server.connect() as unread:
@@ -428,6 +505,7 @@ def test_a_client_that_will_not_end_is_cut_off_after_the_graceful_timeout(tmp_pa
         assert unread.recv(15) == b"HTTP/1.1 200 OK"
         assert server.stop() == 0
     assert "1 connections are cut off" in server.log
+    assert json.loads(server.report.read_text()) == {"threads": [], "descriptors": [], "streams": 0}
 
 
 def test_when_full_the_longest_idle_connection_gives_way(tmp_path: Path) -> None:

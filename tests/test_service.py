@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -91,7 +92,7 @@ def test_the_demonstration_says_so_loudly_and_takes_a_photo(tmp_path: Path) -> N
         assert b"ERROR" not in service.said and b"Traceback" not in service.said, service.said.decode()
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_ends_cleanly_and_leaves_no_process(tmp_path: Path, sig: signal.Signals) -> None:
     with running(tmp_path, SIMULATED) as service:
         token = service.token()
@@ -103,6 +104,61 @@ def test_it_ends_cleanly_and_leaves_no_process(tmp_path: Path, sig: signal.Signa
                 pass
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
         assert b"Traceback" not in service.said, service.said.decode()
+
+
+def test_a_closed_terminal_ends_it_in_order(tmp_path: Path) -> None:
+    with running(tmp_path, SIMULATED) as service:
+        assert service.call("GET", "/api/v1/health/ready")[0] == 200
+        (worker,) = children_of(service.process.pid)
+        os.killpg(service.process.pid, signal.SIGHUP)
+        assert service.stop() == 0
+        assert not Path(f"/proc/{worker}").exists()
+        assert b"was sent SIGHUP" not in service.said, service.said.decode()
+
+
+def test_no_signal_makes_a_second_owner_of_the_hardware(service: Service, token: str) -> None:
+    workers = children_of(service.process.pid)
+    for sig in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
+        service.process.send_signal(sig)
+    for _ in range(20):
+        assert service.call("GET", "/api/v1/cameras/front", token)[0] == 200
+    assert children_of(service.process.pid) == workers
+
+
+def test_it_ends_at_once_while_a_long_exposure_is_under_way(tmp_path: Path) -> None:
+    with running(tmp_path, SIMULATED) as service, ThreadPoolExecutor(1) as pool:
+        token = service.token()
+        controls = {"controls": {"exposure": "manual", "exposure_s": 1.0}}
+        assert service.call("POST", "/api/v1/cameras/front/photos", token, controls)[0] == 201
+        controls["controls"]["exposure_s"] = 30.0
+        photo = pool.submit(service.call, "POST", "/api/v1/cameras/front/photos", token, controls)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 8
+        assert photo.result(30)[0] == 503
+
+
+def test_cameras_that_keep_all_waiting_leave_threads_for_the_rest(tmp_path: Path) -> None:
+    config = SIMULATED.replace("max_viewers = 4", "threads = 6")
+    with running(tmp_path, config) as service, ThreadPoolExecutor(12) as pool:
+        token = service.token()
+        assert service.call("GET", "/api/v1/cameras/front/snapshot", token)[0] == 200
+        controls = {"controls": {"exposure": "manual", "exposure_s": 3.0}}
+        wishes = [{**controls, "width": 100 + number} for number in range(12)]
+        began = time.monotonic()
+        waiting = [pool.submit(service.call, "POST", "/api/v1/cameras/front/photos", token, wish) for wish in wishes]
+        for _ in range(10):
+            assert service.call("GET", "/api/v1/health/live")[0] == 200
+        assert time.monotonic() - began < 3
+        statuses = {one.result(60)[0] for one in waiting}
+        assert 409 in statuses and 201 in statuses and statuses <= {201, 409, 504}
+
+
+def test_what_lies_in_the_current_folder_is_not_taken_for_ours(tmp_path: Path) -> None:
+    for name in ("config.py", "run.py", "piapi.py"):
+        (tmp_path / name).write_text("raise SystemExit('not ours')\n")
+    with running(tmp_path, SIMULATED) as service:
+        assert service.call("GET", "/api/v1/health/ready")[0] == 200
 
 
 def test_all_its_processes_stay_in_its_session(service: Service) -> None:
@@ -185,7 +241,7 @@ def test_a_token_made_and_revoked_on_the_machine_is_known_at_once(service: Servi
 
 
 def test_streams_hold_no_thread_of_the_pool(tmp_path: Path) -> None:
-    config = SIMULATED.replace("max_viewers = 4", "max_viewers = 20\nthreads = 2")
+    config = SIMULATED.replace("max_viewers = 4", "max_viewers = 20\nthreads = 4")
     with running(tmp_path, config) as service, contextlib.ExitStack() as streams:
         token = service.token()
         for _ in range(12):
@@ -195,6 +251,15 @@ def test_streams_hold_no_thread_of_the_pool(tmp_path: Path) -> None:
             assert service.call("GET", "/api/v1/cameras/front/snapshot?max_age_s=1", token)[0] == 200
         streams.close()
         eventually(lambda: viewers(service, token) == 0)
+
+
+def test_many_viewers_may_come_at_once(tmp_path: Path) -> None:
+    config = SIMULATED.replace("max_viewers = 4", "max_viewers = 40\nthreads = 4")
+    with running(tmp_path, config) as service, contextlib.ExitStack() as streams, ThreadPoolExecutor(40) as pool:
+        token = service.token()
+        coming = [pool.submit(streams.enter_context, watching(service, token, "?width=160")) for _ in range(40)]
+        for one in coming:
+            assert one.result(30).recv(65536)
 
 
 def test_one_viewer_too_many_is_503_with_retry_after(service: Service, token: str) -> None:
@@ -258,6 +323,17 @@ def test_every_refusal_is_a_problem_document(service: Service, request_: bytes, 
     assert b"application/problem+json" in head, answer
     assert json.loads(body)["status"] == int(head.split()[1])
     assert b"Traceback" not in body
+
+
+def test_a_chunked_body_that_is_too_large_is_refused_in_the_same_words(service: Service, token: str) -> None:
+    head = (
+        f"POST /api/v1/cameras/front/photos HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    answer = raw(
+        service, head.encode() + b"10000\r\n" + b" " * 65536 + b"\r\n" + b"4000\r\n" + b" " * 16384 + b"\r\n0\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 413") and b"/problems/too-large" in answer, answer[:300]
 
 
 def test_a_body_of_a_megabyte_is_refused_and_the_answer_arrives(service: Service, token: str) -> None:

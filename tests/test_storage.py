@@ -58,12 +58,12 @@ def test_a_durable_write_syncs_the_file_before_it_has_its_name_and_the_folder_af
     )
     monkeypatch.setattr(Path, "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1])
     (tmp_path / "ab").mkdir()
-    write_durably(tmp_path / "ab" / "x.jpg", b"data")
+    write_durably(tmp_path / "ab" / "x.jpg", b"data", tmp_path)
     assert steps == ["fsync x.jpg.part", "rename", "fsync ab"]
     assert (tmp_path / "ab" / "x.jpg").read_bytes() == b"data"
 
 
-@pytest.mark.parametrize("write", [write_durably, write_whole])
+@pytest.mark.parametrize("write", [lambda path, data: write_durably(path, data, path.parent), write_whole])
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, write, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     def full(self: Path, to: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -180,7 +180,7 @@ def test_a_migration_keeps_a_copy_from_before(tmp_path: Path, monkeypatch: pytes
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "piapi.db"
     Database(path).open()
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, "CREATE TABLE a (b TEXT); SELECT * FROM nothing;"))
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, "CREATE TABLE a (b TEXT);\nSELECT * FROM nothing;"))
     monkeypatch.setattr(schema, "VERSION", len(schema.STEPS))
     with pytest.raises(DatabaseUnusable):
         Database(path).open()

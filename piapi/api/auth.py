@@ -16,7 +16,7 @@ from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
 
 from piapi.api.problems import NotAcceptable
 from piapi.api.services import services
-from piapi.errors import AccessError, Forbidden, Unauthenticated
+from piapi.errors import AccessError, Fault, Forbidden, Invalid, Unauthenticated
 from piapi.models import Caller
 
 P = ParamSpec("P")
@@ -25,6 +25,9 @@ R = TypeVar("R")
 _bearer = HTTPTokenAuth(scheme="Bearer", realm="piapi")
 _basic = HTTPBasicAuth(realm="piapi")
 _auth = MultiAuth(_bearer, _basic)
+
+MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "dng": "image/x-adobe-dng"}
+"""Of a photo, by its format."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -64,6 +67,8 @@ def requires(
     """The view needs a caller with `scope`; None: any caller. With `finds="token"` it gets the token of its path."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        check_query = _query_check(view)
+
         @functools.wraps(view)
         def wrapper(*args: Any, **kwargs: Any) -> R:
             _authenticate()
@@ -72,6 +77,7 @@ def requires(
             check_acceptable(produces)
             if finds == "token":
                 kwargs["token"] = services().access.token(kwargs.pop("id"))
+            check_query()
             return view(*args, **kwargs)
 
         return _documented(wrapper, scope, is_about_one=finds is not None)
@@ -85,12 +91,16 @@ def on_camera(
     """The view is about the camera `id` of its path, gets it as `camera`, and needs `camera:{id}:<verb>`."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        check_query = _query_check(view)
+
         @functools.wraps(view)
         def wrapper(*args: Any, id: str, **kwargs: Any) -> R:
             _authenticate()
             check_scope(f"camera:{id}:{verb}")
             check_acceptable(produces)
-            return view(*args, camera=services().cameras.get(id), **kwargs)
+            camera = services().cameras.get(id)
+            check_query()
+            return view(*args, camera=camera, **kwargs)
 
         return _documented(wrapper, f"camera:{{id}}:{verb}", is_about_one=True)
 
@@ -103,14 +113,17 @@ def on_photo(
     """The view is about the photo `id` of its path, gets it as `photo`, and needs `camera:<its camera>:<verb>`."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        check_query = _query_check(view)
+
         @functools.wraps(view)
         def wrapper(*args: Any, id: str, **kwargs: Any) -> R:
             _authenticate()
             if not _may_any("camera", verb):
                 raise Forbidden(f"camera:*:{verb}")
-            check_acceptable(produces)
             photo = services().photos.get(id)
             check_scope(f"camera:{photo.camera}:{verb}")
+            check_acceptable(tuple(MEDIA_TYPES[photo.format] if kind == "image/*" else kind for kind in produces))
+            check_query()
             return view(*args, photo=photo, **kwargs)
 
         return _documented(wrapper, f"camera:{{camera}}:{verb}", is_about_one=True)
@@ -137,9 +150,32 @@ def check_acceptable(produces: tuple[str, ...]) -> None:
         raise NotAcceptable(f"This is to be had as {' or '.join(produces)}, which the Accept header leaves out.")
 
 
-@_auth.login_required
 def _authenticate() -> None:
+    """Bearer is looked at first, as nearly all requests have it: MultiAuth makes its decorators anew for each one."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    known = services().access.authenticate(token.strip()) if kind.lower() == "bearer" else None
+    if known is None:
+        _authenticate_otherwise()
+    else:
+        g.caller = known
+
+
+@_auth.login_required
+def _authenticate_otherwise() -> None:
     g.caller = _auth.current_user()
+
+
+def _query_check(view: Callable[..., Any]) -> Callable[[], None]:
+    """A view without a query schema takes no parameter at all: one that is mistyped must not be passed over."""
+    parameters = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
+    if any(parameter["in"] == "query" for parameter in parameters):
+        return lambda: None
+
+    def check() -> None:
+        if request.args:
+            raise Invalid(*(Fault(name, "there is no such parameter", in_query=True) for name in request.args))
+
+    return check
 
 
 def _may_any(kind: str, verb: str) -> bool:

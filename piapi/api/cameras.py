@@ -180,11 +180,8 @@ class Snapshot(MethodView):
         if width:
             camera.check_width(width)
         picture = camera.snapshot(query.get("max_age_s"))
-        response = make_response(picture.jpeg(width, query.get("quality", 0)))
-        response.content_type = "image/jpeg"
-        response.headers["X-Captured-At"] = format_time(picture.captured_at)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        headers = {"X-Captured-At": format_time(picture.captured_at), "Cache-Control": "no-store"}
+        return Response(picture.jpeg(width, query.get("quality", 0)), headers=headers, content_type="image/jpeg")
 
 
 @blp.route("/cameras/<id>/stream")
@@ -198,7 +195,7 @@ class Stream(MethodView):
         who, access = caller(), services().access
         scope = f"camera:{camera.name}:view"
         viewer = camera.watch(query.get("width", 0), query["fps"])
-        return stream_response(viewer, lambda: access.still_allowed(who, scope))
+        return stream_response(viewer, lambda: camera.is_well() and access.still_allowed(who, scope))
 
 
 @blp.route("/cameras/<id>/photos")

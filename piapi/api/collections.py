@@ -71,8 +71,8 @@ def decode_cursor(cursor: str | None, *kinds: type) -> Any:
 
 
 def _fit(key: list[Any]) -> bool:
-    """Whether the numbers fit the database."""
-    return all(not isinstance(part, int) or abs(part) < 2**63 for part in key)
+    """Whether the numbers fit the database, and the texts are text."""
+    return all(abs(part) < 2**63 if isinstance(part, int) else part.isprintable() for part in key)
 
 
 def _here(changed: Mapping[str, str]) -> str:

@@ -15,8 +15,8 @@ from piapi.clock import format_time
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
-VISIBLE = r"^[^\x00-\x1f\x7f]*\Z"
-"""Text without control characters."""
+VISIBLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*\Z"
+"""Text without control characters, and without halves of surrogate pairs, which are no characters at all."""
 
 
 class Integer(fields.Integer):

@@ -25,7 +25,8 @@ def send_file(path: Path, etag: str, media_type: str, name: str) -> Response:
         raise NotFound("The file has gone.") from None
     try:
         size = path.stat().st_size
-        start, stop = _range(etag, size)
+        span = _range(etag, size)
+        start, stop = span or (0, size)
         response = Response(FileBody(file, start, stop - start), content_type=media_type, direct_passthrough=True)
     except BaseException:
         file.close()
@@ -35,20 +36,22 @@ def send_file(path: Path, etag: str, media_type: str, name: str) -> Response:
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Cache-Control"] = IMMUTABLE
     response.headers["Content-Disposition"] = f'inline; filename="{name}"'
-    if (start, stop) != (0, size):
+    if span is not None:
         response.status_code = 206
         response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     return response
 
 
-def _range(etag: str, size: int) -> tuple[int, int]:
-    """The bytes to send, from and up to. More than one range, or one of another unit, is answered with all of it."""
+def _range(etag: str, size: int) -> tuple[int, int] | None:
+    """The bytes asked for, from and up to; None for all: no range, more than one, another unit, another version."""
     wanted = request.range
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1 or request.method != "GET":
-        return 0, size
+        return None
     if (held := request.headers.get("If-Range")) and held != f'"{etag}"':
-        return 0, size
-    span = wanted.range_for_length(size)
-    if span is None:
+        return None
+    start, stop = wanted.ranges[0]
+    if start < 0 and size:
+        return max(size + start, 0), size
+    if start >= size:
         raise RangeNotSatisfiable(size)
-    return span
+    return start, min(stop or size, size)

@@ -16,7 +16,7 @@ from piapi.errors import ForeignHost
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
-#: Seconds for which the addresses of the machine are remembered.
+#: Seconds for which the addresses of the machine, and the hosts checked, are remembered.
 REMEMBER_S = 10
 
 
@@ -24,12 +24,15 @@ def guard(app: Flask, names: tuple[str, ...]) -> None:
     """Refuse every request whose Host is not one of ours, before anything else is looked at."""
     known = own_names() | {name.lower() for name in names}
 
-    @app.before_request
-    def check_host() -> None:
-        host = request.headers.get("Host", "")
+    @functools.lru_cache(maxsize=64)
+    def is_ours(host: str, period: int) -> bool:
         match = _HOST.fullmatch(host)
         name = match["name"].lower().rstrip(".") if match else ""
-        if name not in known and not is_own_address(name):
+        return name in known or is_own_address(name, period)
+
+    @app.before_request
+    def check_host() -> None:
+        if not is_ours(request.headers.get("Host", ""), int(time.monotonic() / REMEMBER_S)):
             raise ForeignHost(
                 "The Host header names another machine. If this is a name of this Pi, add it to [server] names."
             )
@@ -42,18 +45,18 @@ def own_names() -> frozenset[str]:
     return frozenset({"localhost", name, short, f"{short}.local"})
 
 
-def is_own_address(name: str) -> bool:
+def is_own_address(name: str, period: int) -> bool:
     """Whether this is the address of one of the machine's interfaces, written as a Host header has it."""
     try:
         address = ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
-    return address.is_loopback or address in _own_addresses(int(time.monotonic() / REMEMBER_S))
+    return address.is_loopback or address in _own_addresses(period)
 
 
 @functools.lru_cache(maxsize=1)
-def _own_addresses(_period: int) -> frozenset[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """Addresses of all interfaces, as the kernel lists them (proc_net(5): fib_trie, if_inet6)."""
+def _own_addresses(period: int) -> frozenset[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Addresses of all interfaces in this period, as the kernel lists them (proc_net(5): fib_trie, if_inet6)."""
     found: set[ipaddress.IPv4Address | ipaddress.IPv6Address] = set()
     lines = _lines("/proc/net/fib_trie")
     for line, below in zip(lines, lines[1:], strict=False):

@@ -5,7 +5,9 @@ The boundary follows each frame at once, as browsers show a part only when they 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from flask import Response
 
@@ -16,7 +18,7 @@ from piapi.services.live import Viewer
 BOUNDARY = "frame"
 MEDIA_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
-_FIRST = f"--{BOUNDARY}\r\n"
+_FIRST = f"--{BOUNDARY}\r\n".encode()
 _END = f"\r\n--{BOUNDARY}\r\n".encode()
 
 
@@ -41,16 +43,20 @@ class MjpegStream:
         frame = self._viewer.next()
         if frame is None:
             return None
-        head = (
-            f"{self._begin}Content-Type: image/jpeg\r\nContent-Length: {len(frame.jpeg)}\r\n"
-            f"X-Captured-At: {format_time(frame.captured_at)}\r\n\r\n"
-        )
-        self._begin = ""
-        return head.encode("ascii"), frame.jpeg, _END
+        begin, self._begin = self._begin, b""
+        head = _head(len(frame.jpeg), frame.captured_at)
+        return begin + head if begin else head, frame.jpeg, _END
 
     def close(self) -> None:
         """Give the viewer's place back."""
         self._viewer.leave()
+
+
+@functools.lru_cache(maxsize=32)
+def _head(length: int, captured_at: datetime) -> bytes:
+    """Of a part. The same object for all viewers of a frame, which the server may send as one."""
+    captured = format_time(captured_at)
+    return f"Content-Type: image/jpeg\r\nContent-Length: {length}\r\nX-Captured-At: {captured}\r\n\r\n".encode()
 
 
 def stream_response(viewer: Viewer, allowed: Callable[[], bool]) -> Response:

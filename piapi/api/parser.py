@@ -8,10 +8,10 @@ from typing import Any
 import marshmallow
 from flask import Request
 from webargs.flaskparser import FlaskParser
-from webargs.multidictproxy import MultiDictProxy
 
 from piapi.api.problems import MalformedJson, TooLarge, UnsupportedMediaType
 from piapi.errors import Fault, Invalid
+from piapi.server.bodies import OVERSIZED
 
 #: Bytes of a JSON body, at most.
 MOST_BODY = 64 * 1024
@@ -27,8 +27,8 @@ class StrictParser(FlaskParser):
 
     def load_json(self, req: Request, schema: marshmallow.Schema) -> Any:
         """The body. None at all is the same as an empty object, so that a missing field is named."""
-        if (req.content_length or 0) > MOST_BODY:
-            raise TooLarge(f"The body has {req.content_length} bytes; {MOST_BODY} are the most.")
+        if req.environ.get(OVERSIZED) or (req.content_length or 0) > MOST_BODY:
+            raise TooLarge(f"The body is larger than {MOST_BODY} bytes.")
         data = req.get_data(cache=True)
         if len(data) > MOST_BODY:
             raise TooLarge(f"The body is larger than {MOST_BODY} bytes.")
@@ -37,19 +37,19 @@ class StrictParser(FlaskParser):
         if not req.is_json:
             raise UnsupportedMediaType("A body has to be application/json, and its Content-Type has to say so.")
         try:
-            body = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+            body = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             raise MalformedJson(f"The body is not JSON: {error}.") from None
         if not isinstance(body, dict):
             raise Invalid(Fault("", "must be an object, { … }"))
         return body
 
-    def load_querystring(self, req: Request, schema: marshmallow.Schema) -> MultiDictProxy:
+    def load_querystring(self, req: Request, schema: marshmallow.Schema) -> Any:
         """The query. A parameter that is given twice is a fault."""
         twice = [Fault(name, "is given twice", in_query=True) for name, values in req.args.lists() if len(values) > 1]
         if twice:
             raise Invalid(*twice)
-        return MultiDictProxy(req.args, schema)
+        return req.args.to_dict()
 
     def handle_error(
         self, error: Any, req: Request, schema: marshmallow.Schema, *, error_status_code: Any, error_headers: Any
@@ -88,6 +88,14 @@ _WORDS = {
 def _escape(name: str) -> str:
     """A member name in a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object without a member twice: which of the two would count, no reader agrees on (RFC 8259, section 4)."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("a member stands twice in one object")
+    return found
 
 
 def _refuse_constant(name: str) -> Any:

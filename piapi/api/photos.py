@@ -8,7 +8,7 @@ from flask import Response, make_response, request
 from flask.views import MethodView
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from piapi.api.auth import caller, on_photo, requires
+from piapi.api.auth import MEDIA_TYPES, caller, on_photo, requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
 from piapi.api.conditional import etag_of, not_modified, require_match
@@ -17,15 +17,12 @@ from piapi.api.files import IMMUTABLE, send_file
 from piapi.api.problems import RangeNotSatisfiable
 from piapi.api.services import services
 from piapi.clock import format_time
-from piapi.errors import PreconditionFailed
+from piapi.errors import PreconditionFailed, TooManyRequests
 from piapi.models import Photo, PhotoFilter
 from piapi.services.thumbnails import THUMBNAIL_WIDTHS, kept_width
 from piapi.storage.photos import ENDINGS, key_of
 
 blp = Blueprint("photos", __name__, description="The photo library")
-
-MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "dng": "image/x-adobe-dng"}
-IMAGES = tuple(MEDIA_TYPES.values())
 
 
 class PhotoSchema(Schema):
@@ -98,7 +95,7 @@ class PhotoList(MethodView):
 
 @blp.route("/photos/<id>")
 class PhotoItem(MethodView):
-    @on_photo("view", produces=("application/json", *IMAGES))
+    @on_photo("view", produces=("application/json", "image/*"))
     @blp.response(200, PhotoSchema)
     @blp.alt_response(304, description="You have it already.")
     def get(self, photo: Photo) -> Response:
@@ -129,7 +126,7 @@ class PhotoItem(MethodView):
 
 @blp.route("/photos/<id>/file")
 class PhotoFile(MethodView):
-    @on_photo("view", produces=IMAGES)
+    @on_photo("view", produces=("image/*",))
     @blp.raises(RangeNotSatisfiable)
     @blp.response(200, {"type": "string", "format": "binary"}, content_type="image/*")
     @blp.alt_response(
@@ -144,6 +141,7 @@ class PhotoFile(MethodView):
 @blp.route("/photos/<id>/thumbnail")
 class PhotoThumbnail(MethodView):
     @on_photo("view", produces=("image/jpeg",))
+    @blp.raises(TooManyRequests)
     @blp.arguments(ThumbnailQuery, location="query")
     @blp.response(200, {"type": "string", "format": "binary"}, content_type="image/jpeg")
     @blp.alt_response(304, description="You have it already.")

@@ -64,6 +64,8 @@ PROBLEMS: dict[type[errors.PiApiError], tuple[int, str]] = {
     errors.TooManyRequests: (429, "too-many-requests"),
     errors.TooManyViewers: (503, "hardware-unavailable"),
     errors.CameraUnavailable: (503, "hardware-unavailable"),
+    errors.DamagedPicture: (503, "hardware-unavailable"),
+    errors.StorageBusy: (503, "hardware-unavailable"),
     errors.HardwareError: (503, "hardware-unavailable"),
     errors.CameraTimeout: (504, "hardware-timeout"),
     errors.StorageFull: (507, "insufficient-storage"),
@@ -149,12 +151,14 @@ def of_our_own(error: errors.PiApiError) -> Response:
     return response
 
 
+_FAULT = ("internal-error", "Something went wrong in piapi; its log says what.")
 _HTTP = {
     400: ("bad-request", "The request cannot be understood."),
     404: ("not-found", "There is nothing at this path; /api/v1/ has links to what there is."),
     405: ("method-not-allowed", "This method does not work here; the Allow header names those that do."),
     413: ("too-large", "The body is too large."),
     415: ("unsupported-media-type", "A body has to be application/json."),
+    416: ("range-not-satisfiable", "The range begins beyond the end."),
 }
 
 
@@ -162,10 +166,11 @@ def of_http(error: HTTPException) -> Response | HTTPException:
     """An error of Flask or Werkzeug."""
     if error.code is not None and 300 <= error.code < 400:
         return error
-    slug, detail = _HTTP.get(error.code or 500, ("internal-error", "Something went wrong in piapi; its log says what."))
+    code = error.code or 500
+    slug, detail = _HTTP.get(code, _HTTP[400] if 400 <= code < 500 else _FAULT)
     response = problem(slug, detail)
     for name, value in error.get_headers():
-        if name.lower() in ("allow", "retry-after"):
+        if name.lower() in ("allow", "retry-after", "content-range"):
             response.headers[name] = value
     return response
 

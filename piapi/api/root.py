@@ -34,7 +34,7 @@ class HealthSchema(Schema):
     status = fields.String(required=True, validate=validate.OneOf(["ok", "unavailable"]))
 
 
-@blp.route("/")
+@blp.route("/", strict_slashes=False)
 class Root(MethodView):
     @requires(None)
     @blp.response(200, RootSchema)

@@ -2,7 +2,7 @@
 
 Both are plain WSGI iterables, so any server and Flask's test client can send them; `piapi.server.worker.Worker` sends
 them from its poller instead. With Flask they have to reach the server as they are:
-`flask.Response(body, direct_passthrough=True)`.
+`flask.Response(body, direct_passthrough=True)`. And the mark of a body that was not received, `OVERSIZED`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from piapi.clock import Clock, SystemClock
 
 #: Seconds between two questions whether a stream's reader may still look (`Stream.allowed`).
 CHECK_EVERY_S = 2.0
+
+#: In the WSGI environment, and True, when a request's body is over the server's bound and was not received. Reading
+#: such a body ends the request with 413, whatever the application would have answered.
+OVERSIZED = "piapi.oversized"
 
 _READ_SIZE = 65536
 
@@ -139,13 +143,14 @@ class FileBody:
 
     def __iter__(self) -> Iterator[bytes]:
         position, left = self.offset, self.length
-        while left:
-            piece = os.pread(self.file.fileno(), min(left, _READ_SIZE), position)
-            if not piece:
-                raise OSError("The file is shorter than the length that was announced.")
-            position += len(piece)
-            left -= len(piece)
-            yield piece
+        with self.file:  # not every server closes what it has read to the end
+            while left:
+                piece = os.pread(self.file.fileno(), min(left, _READ_SIZE), position)
+                if not piece:
+                    raise OSError("The file is shorter than the length that was announced.")
+                position += len(piece)
+                left -= len(piece)
+                yield piece
 
     def close(self) -> None:
         """Close the file. May be called twice."""

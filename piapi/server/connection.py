@@ -29,10 +29,10 @@ class Bounds:
     #: How long, and for how many bytes, a closed connection is still read, so that the answer is not lost to a reset.
     linger_s: float = 3.0
     linger_bytes: int = 16 * 1024 * 1024
-    #: Unfinished requests, all connections together.
+    #: Unfinished requests, all connections together. Above it, who holds most of them is refused, not who comes.
     buffered_bytes: int = 16 * 1024 * 1024
     #: A skipping stream is asked for a part only while the kernel holds at most so much for its client.
-    skip_above_bytes: int = 32 * 1024
+    skip_above_bytes: int = 16 * 1024
     #: Parts of a stream that loses nothing, waiting for one client.
     backlog_bytes: int = 1024 * 1024
     #: What the client of a stream may say meanwhile; it is not read as a request.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn import util
 from gunicorn.http import wsgi
 
-from piapi.server.bodies import FileBody, StreamBody
+from piapi.server.bodies import OVERSIZED, FileBody, StreamBody
 from piapi.server.connection import After, Connection
 from piapi.server.messages import BufferUnreader, ClientRequest, DatedResponse
 from piapi.server.outgoing import FilePart
@@ -34,7 +34,7 @@ class Exchange:
     def __init__(self, worker: Worker, connection: Connection) -> None:
         self._worker = worker
         self._connection = connection
-        self._unreader = BufferUnreader(connection.incoming.take())
+        self._unreader = BufferUnreader(connection.incoming.take(), oversized=connection.oversized)
         self._started_at = datetime.now()  # noqa: DTZ005 - as gunicorn's access log has it
         self.request: Any = None
         self._response: Any = None
@@ -62,6 +62,8 @@ class Exchange:
         )
         self._response, self._environ = response, environ
         environ["wsgi.multithread"] = True
+        if connection.oversized:
+            environ[OVERSIZED] = True
         if worker.is_last_request() or connection.oversized or not worker.settings.keepalive:
             response.force_close()
         body = self._body = worker.wsgi(environ, response.start_response)

@@ -35,13 +35,15 @@ class RequestBounds:
 
     line: int = 4094
     head: int = 32 * 1024
-    body: int = 1024 * 1024
+    #: Of what the chunks hold, or the Content-Length. A little over the 64 KiB that piapi's API takes as JSON, so that
+    #: the API itself answers what is just too large.
+    body: int = 65 * 1024
 
 
 class Incoming:
     """What a client has sent and no request has taken yet."""
 
-    __slots__ = ("_bounds", "_chunk", "_end", "_looked", "_trailer", "buffer", "continue_due")
+    __slots__ = ("_body", "_bounds", "_chunk", "_content", "_end", "_looked", "_trailer", "buffer", "continue_due")
 
     def __init__(self, bounds: RequestBounds) -> None:
         self._bounds = bounds
@@ -50,8 +52,10 @@ class Incoming:
 
     def _forget(self) -> None:
         self._looked = 0  # up to here nothing was found
+        self._body = 0  # where the body begins
         self._end = 0  # where the body ends (of a length that is known)
         self._chunk = 0  # where the next chunk's size begins
+        self._content = 0  # what the chunks up to there hold
         self._trailer = False
         self.continue_due = False
 
@@ -66,6 +70,10 @@ class Incoming:
         """What the parser left: the next request's first bytes."""
         self.buffer[:0] = rest
         self._forget()
+
+    def drop_body(self) -> None:
+        """Throw away what has come of an oversized body: nobody is to read it, and it takes up memory."""
+        del self.buffer[self._body :]
 
     def extent(self) -> Extent:
         """How much of the next request is here. Call it again after each piece that came."""
@@ -98,6 +106,7 @@ class Incoming:
         head = bytes(self.buffer[:start]).lower()
         if b"\r\ncontent-length:" not in head and b"\r\ntransfer-encoding:" not in head:
             return Extent.WHOLE
+        self._body = start
         lengths = _CONTENT_LENGTH.findall(head)
         if _TRANSFER_ENCODING.search(head):
             if lengths:
@@ -118,7 +127,7 @@ class Incoming:
     def _scan_chunks(self) -> Extent:
         """Walk from chunk to chunk; each is looked at once however slowly they come."""
         while not self._trailer:
-            if self._chunk > self._bounds.body + self._bounds.head:
+            if self._content > self._bounds.body or self._chunk > self._bounds.body + self._bounds.head:
                 return Extent.OVERSIZED
             line_end = self.buffer.find(b"\r\n", self._chunk)
             if line_end < 0:
@@ -127,8 +136,9 @@ class Incoming:
             size = bytes(self.buffer[self._chunk : line_end]).split(b";", 1)[0].strip(b" \t").lower()
             if not size or len(size) > 15 or not _HEX.issuperset(size):
                 return Extent.WHOLE
-            if int(size, 16):
-                self._chunk = line_end + 2 + int(size, 16) + 2
+            if length := int(size, 16):
+                self._content += length
+                self._chunk = line_end + 2 + length + 2
             else:
                 self._chunk, self._trailer = line_end, True
         if self.buffer[self._chunk : self._chunk + 4] == b"\r\n\r\n":

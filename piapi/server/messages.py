@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from piapi.server.connection import Connection
 
 
+class BodyTooLarge(BaseException):
+    """An application reads a body that is over the bound, though the environment told it so.
+
+    No Exception, lest the application take it for a fault of its own and log it: the client's answer is 413.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The body is larger than this server takes.")
+
+
 class Settings:
     """gunicorn's Config, each setting asked once: a worker's settings never change."""
 
@@ -33,15 +43,16 @@ class Settings:
 class BufferUnreader(Unreader):
     """Gives gunicorn's parser the bytes that are here, and never waits for more."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, oversized: bool = False) -> None:
         super().__init__()
         self._data = data
+        self._oversized = oversized
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """All there is. Raises NoMoreData after that, lest a body that was not read whole look whole."""
+        """All there is. Raises NoMoreData, or BodyTooLarge, after that, lest a part of a body look whole."""
         data, self._data = self._data, b""
         if not data:
-            raise NoMoreData()
+            raise BodyTooLarge() if self._oversized else NoMoreData()
         return data
 
     def rest(self) -> bytes:

@@ -127,6 +127,10 @@ class Poller:
         self._calls.append(function)
         self.ring()
 
+    def call_for(self, connection: Connection, action: Callable[[Connection], None]) -> None:
+        """As `call`, for one connection, which is closed if it fails."""
+        self.call(lambda: self.guard(connection, action))
+
     def ring(self) -> None:
         """Wake the poller's thread. Cheap when it was woken already; harmless when it has ended."""
         if not self._rung:
@@ -156,6 +160,9 @@ class Poller:
 
     def after_sending(self, connection: Connection) -> None:
         """All of an answer is sent: go on as `connection.after` says. It is no longer the caller's."""
+        self.guard(connection, self._go_on)
+
+    def _go_on(self, connection: Connection) -> None:
         after = connection.after
         if after is After.KEEP:
             self.await_request(connection)
@@ -165,13 +172,13 @@ class Poller:
             connection.state = State.SERVED
             self.dispatch(connection)
         else:
-            self.call(lambda: self._streaming.begin(connection))
+            self.call_for(connection, self._streaming.begin)
 
     def await_request(self, connection: Connection) -> None:
         """Wait for the next request, of which a part, or all, may be here already."""
         if connection.incoming.buffer or connection.transport.has_buffered():
             connection.state = State.SERVED
-            self.call(lambda: self._receiving.begin(connection))
+            self.call_for(connection, self._receiving.begin)
         elif self.draining:
             self.linger(connection)
         else:
@@ -186,6 +193,17 @@ class Poller:
         connection.discarded = 0
         connection.state = State.LINGERING
         self.watch(connection, EPOLLIN)
+
+    def guard(self, connection: Connection, action: Callable[..., None], *arguments: object) -> None:
+        """Do something with a connection; whatever is wrong ends it alone, and a client that left is no news."""
+        try:
+            action(connection, *arguments)
+        except OSError as error:
+            log.debug("A connection is gone: %s", error)
+            self.close(connection)
+        except Exception:  # noqa: BLE001 - one connection's trouble must not reach the others
+            log.exception("Error on a connection")
+            self.close(connection)
 
     def watch(self, connection: Connection, interest: int) -> None:
         """Have epoll watch for `interest` on a connection."""
@@ -225,7 +243,7 @@ class Poller:
             for descriptor, mask in self._epoll.poll(timeout):
                 connection = self.connections.get(descriptor)
                 if connection is not None:
-                    self._guard(connection, self._handlers[connection.state], mask)
+                    self.guard(connection, self._handlers[connection.state], mask)
                 elif descriptor == self._bell:
                     self._answer_bell()
             now = self.now()
@@ -245,16 +263,6 @@ class Poller:
             except Exception:  # noqa: BLE001 - the thread that serves everybody must not end for one of them
                 log.exception("A call into the poller failed")
 
-    def _guard(self, connection: Connection, handler: Callable[[Connection, int], None], mask: int) -> None:
-        try:
-            handler(connection, mask)
-        except OSError as error:
-            log.debug("A connection is gone: %s", error)
-            self.close(connection)
-        except Exception:  # noqa: BLE001 - one connection's trouble must not reach the others
-            log.exception("Error on a connection")
-            self.close(connection)
-
     def _on_sending(self, connection: Connection, mask: int) -> None:
         if self.send(connection):
             self.after_sending(connection)
@@ -271,13 +279,13 @@ class Poller:
         for connection in list(self.connections.values()):
             state = connection.state
             if state is State.STREAMING:
-                self._streaming.check(connection, now)
+                self.guard(connection, self._streaming.check, now)
             elif state is State.IDLE and (self.draining or now >= connection.deadline):
                 self._hang_up(connection)
             elif state is not State.SERVED and now >= connection.deadline:
-                self._guard(connection, self._expire, 0)
+                self.guard(connection, self._expire)
 
-    def _expire(self, connection: Connection, mask: int) -> None:
+    def _expire(self, connection: Connection) -> None:
         if connection.state is State.READING and connection.incoming.buffer:
             self._receiving.refuse(connection, 408, f"The request was not complete after {self.bounds.request_s:g} s.")
         elif connection.state is State.SENDING and connection.has_progressed():
@@ -299,7 +307,7 @@ class Poller:
         self.draining = True
         for connection in list(self.connections.values()):
             if connection.state is State.STREAMING:
-                self._streaming.finish(connection)
+                self.guard(connection, self._streaming.finish)
             elif connection.state is State.IDLE:
                 self._hang_up(connection)
             elif connection.state in (State.READING, State.SHAKING) and not connection.incoming.buffer:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gunicorn.error")
 
 _RECEIVE_SIZE = 65536
+_TOO_MANY = "Too many requests are being received. Try again in a moment."
 
 #: What epoll watches for while a request is awaited; whoever gets the event has the connection.
 REQUEST = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT
@@ -66,13 +67,13 @@ class Receiving:
             extent = connection.incoming.extent()
         if extent is Extent.WHOLE or extent is Extent.OVERSIZED:
             connection.oversized = extent is Extent.OVERSIZED
+            if connection.oversized:
+                connection.incoming.drop_body()
             self.release(connection)
             connection.state = State.SERVED
             self._poller.dispatch(connection)
         elif extent is Extent.HEAD_TOO_LARGE:
             self.refuse(connection, 431, f"The header is larger than {self._bounds.request.head} bytes.")
-        elif not self._reserve(connection):
-            self.refuse(connection, 429, "Too many requests are being received. Try again in a moment.")
         else:
             self._await_rest(connection)
 
@@ -80,6 +81,8 @@ class Receiving:
         if connection.state is not State.READING or not connection.deadline:
             connection.deadline = self._poller.now() + self._bounds.request_s
             connection.state = State.READING
+        if not self._reserve(connection):
+            return
         if connection.incoming.continue_due:
             connection.incoming.continue_due = False
             connection.out.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -87,10 +90,18 @@ class Receiving:
         self._poller.watch(connection, REQUEST)
 
     def _reserve(self, connection: Connection) -> bool:
+        """Count what has come. When all is too much, who holds most is refused; False: it was this connection.
+
+        Not the newcomer: else few clients with large halves would keep out everybody.
+        """
         grown = len(connection.incoming.buffer) - connection.reserved
         connection.reserved += grown
         self._buffered += grown
-        return self._buffered <= self._bounds.buffered_bytes
+        while self._buffered > self._bounds.buffered_bytes:
+            holders = list(self._poller.connections.values())
+            largest = max(holders, key=lambda holder: (holder.reserved, -holder.deadline))
+            self._poller.guard(largest, self.refuse, 429, _TOO_MANY)
+        return connection.state is State.READING
 
     def release(self, connection: Connection) -> None:
         """Count the bytes of this connection's request no longer: it has been taken, or the connection is closed."""

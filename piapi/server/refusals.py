@@ -8,8 +8,11 @@ from http import HTTPStatus
 from gunicorn import util
 from gunicorn.http import errors
 
+from piapi.server.messages import BodyTooLarge
+
 #: Parse errors with a status of their own, as gunicorn gives them; all others are 400.
-_STATUSES: dict[type[Exception], int] = {
+_STATUSES: dict[type[BaseException], int] = {
+    BodyTooLarge: 413,
     errors.LimitRequestLine: 414,
     errors.LimitRequestHeaders: 431,
     errors.ExpectationFailed: 417,
@@ -36,6 +39,8 @@ def problem(status: int, detail: str, instance: str = "/", *, with_body: bool = 
     """A whole HTTP/1.1 answer after which the connection is closed."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         slug, title = "too-many-requests", "Too many requests"
+    elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        slug, title = "too-large", "Too large"
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
         slug, title = "internal-error", "Internal error"
     else:

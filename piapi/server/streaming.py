@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from piapi.server.bodies import Stream, StreamEnded
 from piapi.server.connection import After, Connection, State
+from piapi.server.shared import KEEP_S, SharedParts
 
 if TYPE_CHECKING:
     from piapi.server.poller import Poller
@@ -32,6 +33,8 @@ class Streaming:
         self._poller = poller
         self._woken: deque[Connection] = deque()
         self.postponed: set[Connection] = set()
+        self._shared = SharedParts()
+        self._tidy_at = 0.0
 
     def begin(self, connection: Connection) -> None:
         """The header is sent: from now on the connection belongs to its stream."""
@@ -78,6 +81,9 @@ class Streaming:
             connection = self._woken.popleft()
             connection.woken = False
             self._pump(connection, now)
+        if now >= self._tidy_at:
+            self._tidy_at = now + KEEP_S
+            self._shared.forget_old(now)
 
     def _pump(self, connection: Connection, now: float) -> None:
         if connection.state is State.STREAMING and connection.stream is not None:
@@ -114,7 +120,12 @@ class Streaming:
             part = stream.next(now)
             if part is None:
                 return
-            out.extend(part)
+            shared = self._shared.find(connection, part, now) if connection.transport.sends_files else None
+            if shared is None:
+                out.extend(part)
+            else:
+                connection.held = -1
+                shared[0].send(shared[1], connection.transport, out)
         else:
             try:
                 while out.size <= bounds.backlog_bytes and (part := stream.next(now)) is not None:
@@ -206,5 +217,6 @@ class Streaming:
         """Close the stream, once."""
         stream, connection.stream = connection.stream, None
         self.postponed.discard(connection)
+        self._shared.forget(connection)
         if stream is not None:
             stream.close()

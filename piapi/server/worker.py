@@ -20,13 +20,15 @@ from piapi.clock import SystemClock
 from piapi.server.connection import After, Bounds, Connection
 from piapi.server.exchange import ClientGone, Exchange
 from piapi.server.framing import Extent
-from piapi.server.messages import Settings
+from piapi.server.messages import BodyTooLarge, Settings
 from piapi.server.poller import Poller
 from piapi.server.pool import ThreadPool
 from piapi.server.refusals import problem, status_of
 
 #: Accepting needs a descriptor or memory that is not to be had; try again a little later.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+#: Of graceful_timeout; the rest is for letting go of everything before the arbiter kills.
+_SHARE_FOR_CLIENTS = 0.8
 _NO_CLIENT = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED, errno.EPROTO)
 
 
@@ -125,11 +127,24 @@ class Worker(ThreadWorker):
         if not self._accepting:
             self.method_queue.defer(lambda: None)
 
+    def before_draining(self) -> None:
+        """Called once when this worker begins to end gracefully, before it waits for the requests that run.
+
+        For an application that lets long requests end early: replace it on the worker, in gunicorn's
+        post_worker_init. The main thread calls it, outside any signal handler. Its time counts towards
+        graceful_timeout; an exception is logged, and the drain goes on. Not called on SIGINT and SIGQUIT.
+        """
+
     def _finish_gracefully(self) -> bool:
-        """Whether everything ended within the graceful timeout."""
+        """Whether everything ended in time."""
+        # The arbiter kills after the same time, counted from a little earlier.
+        deadline = time.monotonic() + self.cfg.graceful_timeout * _SHARE_FOR_CLIENTS
         self.set_accept_enabled(False)
+        try:
+            self.before_draining()
+        except Exception:  # noqa: BLE001 - foreign code; the clients are still to be served
+            self.log.exception("Error before draining")
         self.wire.drain()
-        deadline = time.monotonic() + self.cfg.graceful_timeout
         while self.wire.connections:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -165,7 +180,7 @@ class Worker(ThreadWorker):
                 self.log.debug("The client of an answer is gone: %s", gone)
                 self._cut_off(connection, exchange)
                 return
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
+            except (Exception, SystemExit, BodyTooLarge) as error:  # noqa: BLE001 - the application's
                 if not self._refuse(connection, exchange, error):
                     return
             finished = exchange.finished
@@ -201,7 +216,8 @@ class Worker(ThreadWorker):
     def _refuse(self, connection: Connection, exchange: Exchange, error: BaseException) -> bool:
         """Make a problem of what went wrong. False when the answer was half sent already, and was cut off."""
         if exchange.committed:
-            self.log.error("Error while an answer was being sent", exc_info=error)
+            fault = error if status_of(error) == 500 else None
+            self.log.error("Error while an answer was being sent: %s", error, exc_info=fault)
             self._cut_off(connection, exchange)
             return False
         connection.out.clear()

@@ -21,6 +21,9 @@ from piapi.storage.tokens import TokenRows
 PREFIX = "piapi_"
 """Of every token, so that scanners for leaked secrets can know one."""
 
+LONGEST_S = 10 * 365 * 86_400
+"""Of a token that expires, in seconds."""
+
 _SCOPE = re.compile(r"(?P<kind>\*|[a-z]+):(?P<name>\*|[A-Za-z][A-Za-z0-9_-]{0,39}):(?P<verb>\*|[a-z]+)")
 
 
@@ -58,14 +61,14 @@ class Access:
         """Who presents this token; None for a wrong, expired or revoked one."""
         digest = _digest(secret)
         found = self._rows.find(digest)
-        if found is None or not hmac.compare_digest(found[1], digest):
+        if found is None:
             return None
-        token = found[0]
+        caller, expires_at, stored = found
         now = self._clock.now()
-        if token.expires_at is not None and token.expires_at <= now:
+        if not hmac.compare_digest(stored, digest) or (expires_at is not None and expires_at <= to_millis(now)):
             return None
-        self._used[token.id] = now
-        return Caller(token.id, token.name, token.scopes)
+        self._used[caller.token_id] = now
+        return caller
 
     def still_allowed(self, caller: Caller, scope: str) -> bool:
         """Whether a caller who was let in may stay: asked about open streams."""
@@ -77,13 +80,12 @@ class Access:
     def token(self, id: str) -> Token:
         """Raises NotFound."""
         if token := self._rows.get(id):
-            return token
+            return self._with_last_use(token)
         raise NotFound(f"There is no token {id}.")
 
     def tokens(self, limit: int, before: tuple[int, str] | None = None) -> list[Token]:
         """Newest first."""
-        self.note_use()
-        return self._rows.page(limit, before)
+        return [self._with_last_use(token) for token in self._rows.page(limit, before)]
 
     @staticmethod
     def key_of(token: Token) -> tuple[int, str]:
@@ -100,7 +102,16 @@ class Access:
         with self._lock:
             used, self._used = self._used, {}
         if used:
-            self._rows.note_use(used)
+            try:
+                self._rows.note_use(used)
+            except BaseException:
+                with self._lock:
+                    self._used = {**used, **self._used}
+                raise
+
+    def _with_last_use(self, token: Token) -> Token:
+        """With a use that is not written down yet."""
+        return replace(token, last_used_at=self._used.get(token.id, token.last_used_at))
 
 
 def check_scopes(scopes: Sequence[str], pointer: str = "/scopes") -> None:

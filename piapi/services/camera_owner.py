@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 from piapi.clock import Clock, wall_time_of
-from piapi.errors import CameraBusy, CameraTimeout, CameraUnavailable, PiApiError
+from piapi.errors import CameraTimeout, CameraUnavailable, PiApiError
 from piapi.hardware.base import Camera, Capabilities, ControlValue, Frame, Still, StillRequest
+from piapi.services.capture_queue import CaptureQueue, Job, Taken
 from piapi.services.live import LiveFeed, Picture, ViewerPlaces
 
 log = logging.getLogger(__name__)
@@ -25,41 +24,33 @@ LINGER_S = 10.0
 #: Seconds that a live frame may take, beside its exposure.
 FRAME_TIMEOUT_S = 5.0
 
-#: Seconds that opening a camera may take.
+#: Seconds that a still may take, beside its exposure.
+CAPTURE_TIMEOUT_S = 8.0
+
+#: Seconds that opening a camera may take, and that a request waits for a first opening.
 OPEN_TIMEOUT_S = 20.0
+FIRST_OPEN_TIMEOUT_S = 5.0
 
 #: Seconds between two tries to open a camera that failed: doubled each time, up to the second number.
 RETRY_S = (1.0, 60.0)
 
-#: Pictures that may wait for one camera.
-MOST_WAITING = 16
+#: Seconds that a driver may take to let its camera go.
+CLOSE_TIMEOUT_S = 4.0
 
 #: Seconds past its deadline after which a call into the hardware counts as hung.
 HANG_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A still, as a picture, with its raw bytes where they were asked for."""
-
-    picture: Picture
-    raw: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """Work for the owner. `request` None: a live frame will do, if its exposure begins after `asked_at`."""
-
-    request: StillRequest | None
-    asked_at: float
-    deadline: float
-    result: Future[Taken] = field(default_factory=Future)
+_STOPPING = "piapi is stopping."
 
 
 class CameraOwner:
     """Runs one camera. `start` begins its thread, `close` ends it."""
 
-    def __init__(self, name: str, camera: Camera, places: ViewerPlaces, clock: Clock) -> None:
+    def __init__(
+        self, name: str, camera: Camera, places: ViewerPlaces, clock: Clock, waiting: threading.Semaphore | None = None
+    ) -> None:
+        """`waiting` bounds the requests that wait for any camera at once, so that threads are left for the rest."""
         self.name = name
         self.feed = LiveFeed(places, clock.monotonic, self._wake)
         self.latest: Picture | None = None
@@ -67,7 +58,7 @@ class CameraOwner:
         self._camera = camera
         self._clock = clock
         self._changed = threading.Condition()
-        self._jobs: list[_Job] = []
+        self.jobs = CaptureQueue(self._changed, waiting)
         self._rotation = 0
         self._controls: Mapping[str, ControlValue] = {}
         self._configured = False
@@ -89,17 +80,21 @@ class CameraOwner:
         self._thread = threading.Thread(target=self._run, name=f"camera-{self.name}", daemon=True)
         self._thread.start()
 
-    def close(self, timeout: float = 10.0) -> None:
-        """End the thread and let the camera go; pictures that wait fail. May be called twice."""
+    def interrupt(self) -> None:
+        """Begin to stop: pictures that wait fail, also the one that is being taken, and streams end."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        self.jobs.fail_all(CameraUnavailable(_STOPPING))
+        self.feed.end()
+
+    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
+        """End the thread and let the camera go. May be called twice."""
+        self.interrupt()
         if self._thread is not None:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 log.error("camera %s: its driver does not return; left behind", self.name)
-        self._fail_jobs(CameraUnavailable("piapi is stopping."))
-        self.feed.end()
 
     @property
     def failure(self) -> str | None:
@@ -116,7 +111,9 @@ class CameraOwner:
     def known(self) -> Capabilities:
         """What the camera can do; waits for a first opening that is under way. Raises CameraUnavailable."""
         with self._changed:
-            self._changed.wait_for(lambda: self.capabilities is not None or self.failure is not None, OPEN_TIMEOUT_S)
+            self._changed.wait_for(
+                lambda: self.capabilities is not None or self.failure is not None, FIRST_OPEN_TIMEOUT_S
+            )
         if self.capabilities is None:
             raise CameraUnavailable(self.failure or "The camera is being opened.")
         return self.capabilities
@@ -133,15 +130,17 @@ class CameraOwner:
 
         Raises CameraUnavailable, CameraBusy, and CameraTimeout when there is none within `timeout` seconds.
         """
+        with self.jobs.place():
+            return self._take(request, timeout)
+
+    def _take(self, request: StillRequest | None, timeout: float) -> Taken:
         now = self._clock.monotonic()
-        job = _Job(request, now, now + timeout)
-        with self._changed:
-            if failure := self.failure:
-                raise CameraUnavailable(failure)
-            if self._stopping or len(self._jobs) >= MOST_WAITING:
-                raise CameraBusy(f"{MOST_WAITING} pictures wait for this camera already.")
-            self._jobs.append(job)
-            self._changed.notify_all()
+        job = Job(request, now, now + timeout)
+        if failure := self.failure:
+            raise CameraUnavailable(failure)
+        self.jobs.add(job)
+        if self._stopping:  # too late: nobody takes it any more
+            self.jobs.fail_all(CameraUnavailable(_STOPPING))
         try:
             return job.result.result(timeout + HANG_S)
         except TimeoutError:
@@ -174,7 +173,7 @@ class CameraOwner:
         now = self._clock.monotonic()
         if self._failure is not None:
             return max(self._retry_at - now, 0.0)
-        if self._jobs or self.feed.viewers or self.capabilities is None or (self._is_open and not self._configured):
+        if self.jobs or self.feed.viewers or self.capabilities is None or (self._is_open and not self._configured):
             return 0.0
         if self._is_open:
             return max(self._last_needed + LINGER_S - now, 0.0)
@@ -186,15 +185,13 @@ class CameraOwner:
             return
         if not self._configured:
             self._apply()
-        self._drop_late()
-        with self._changed:
-            request = next((job.request for job in self._jobs if job.request is not None), None)
-            waiting = bool(self._jobs)
-        if request is not None:
+        late = CameraTimeout("The camera delivered nothing in time.")
+        self.jobs.settle(self.jobs.late(self._clock.monotonic()), late)
+        if (request := self.jobs.next_still()) is not None:
             self._capture(request)
-        elif waiting or self.feed.viewers:
+        elif self.jobs or self.feed.viewers:
             self._last_needed = self._clock.monotonic()
-            with self._in_hardware(self._frame_timeout()) as deadline:
+            with self._in_hardware(FRAME_TIMEOUT_S + 2 * self._exposure_s()) as deadline:
                 frame = self._camera.read(deadline)
             self._live(frame)
         elif self._idle_for() == 0.0:
@@ -223,29 +220,33 @@ class CameraOwner:
 
     def _capture(self, request: StillRequest) -> None:
         """One capture for all that ask for the same; its live frames serve the others."""
-        with self._changed:
-            served = [job for job in self._jobs if job.request == request]
-        self._last_needed = self._clock.monotonic()
+        now = self._last_needed = self._clock.monotonic()
+        exposure_s = self._exposure_s(request)
+        asked = self.jobs.asking_for(request)
+        served = [job for job in asked if job.deadline >= now + exposure_s]
+        if len(served) < len(asked):  # they waited too long behind others, which is no fault of the camera
+            late = CameraTimeout("Other pictures were taken first, and no time is left for this one.")
+            self.jobs.settle([job for job in asked if job not in served], late)
+        if not served:
+            return
         try:
-            with self._in_hardware(max(job.deadline for job in served) - self._clock.monotonic()) as deadline:
+            with self._in_hardware(CAPTURE_TIMEOUT_S + 2 * exposure_s) as deadline:
                 still = self._camera.capture(request, deadline, self._live)
         except (CameraUnavailable, CameraTimeout):
             raise
         except PiApiError as error:
-            self._settle(served, error)
+            self.jobs.settle(served, error)
             return
         taken = Taken(self._picture(still), still.raw if isinstance(still, Still) else None)
         self._failures = 0
-        self._settle(served, taken)
+        self.jobs.settle(served, taken)
 
     def _live(self, frame: Frame) -> None:
         """A frame has come: to those who look, and to those who wait for one."""
         picture = self._picture(frame)
         self.latest = picture
         self._failures = 0
-        with self._changed:
-            served = [job for job in self._jobs if job.request is None and job.asked_at <= frame.exposed_at]
-        self._settle(served, Taken(picture))
+        self.jobs.settle(self.jobs.served_by_frame(frame.exposed_at), Taken(picture))
         self.feed.publish(picture)
 
     def _picture(self, frame: Frame) -> Picture:
@@ -257,22 +258,6 @@ class CameraOwner:
             bool(self.capabilities and self.capabilities.emulated),
         )
 
-    def _settle(self, jobs: list[_Job], outcome: Taken | PiApiError) -> None:
-        with self._changed:
-            settled = [job for job in self._jobs if job in jobs]
-            self._jobs = [job for job in self._jobs if job not in settled]
-        for job in settled:
-            if isinstance(outcome, Taken):
-                job.result.set_result(outcome)
-            else:
-                job.result.set_exception(outcome)
-
-    def _drop_late(self) -> None:
-        now = self._clock.monotonic()
-        with self._changed:
-            late = [job for job in self._jobs if job.deadline < now]
-        self._settle(late, CameraTimeout("The camera delivered nothing in time."))
-
     def _fail(self, error: CameraUnavailable | CameraTimeout) -> None:
         """Say so, then let all that wait know, then close: nobody who was told finds it ready, or waits for a close."""
         reason = str(error)
@@ -282,14 +267,9 @@ class CameraOwner:
         self._retry_at = self._clock.monotonic() + min(RETRY_S[0] * 2 ** (self._failures - 1), RETRY_S[1])
         self._failure = reason
         self._wake()
-        self._fail_jobs(error)
+        self.jobs.fail_all(error)
         self.feed.end()
         self._close()
-
-    def _fail_jobs(self, error: PiApiError) -> None:
-        with self._changed:
-            jobs = list(self._jobs)
-        self._settle(jobs, error)
 
     def _close(self) -> None:
         self._is_open = False
@@ -300,9 +280,10 @@ class CameraOwner:
             except Exception:  # noqa: BLE001 — nothing depends on how it goes; the next open says whether it is well
                 log.exception("camera %s: fault while closing", self.name)
 
-    def _frame_timeout(self) -> float:
-        exposure = self._controls.get("exposure_s", 0.0)
-        return FRAME_TIMEOUT_S + 2 * (exposure if isinstance(exposure, int | float) else 0.0)
+    def _exposure_s(self, request: StillRequest | None = None) -> float:
+        """What is set, by the request or in general; 0 where the camera decides."""
+        exposure = {**self._controls, **(request.controls if request else {})}.get("exposure_s", 0.0)
+        return exposure if isinstance(exposure, int | float) else 0.0
 
     def _in_hardware(self, timeout: float) -> _InHardware:
         return _InHardware(self, self._clock.monotonic() + timeout)

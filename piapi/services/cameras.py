@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from piapi.clock import Clock
-from piapi.errors import CameraTimeout, CameraUnavailable, Fault, Invalid, NotFound, UnsupportedControl
+from piapi.errors import CameraBusy, CameraTimeout, CameraUnavailable, Fault, Invalid, NotFound, UnsupportedControl
 from piapi.hardware.base import Camera, CameraConfig, Control, ControlValue, StillRequest
 from piapi.models import CameraSettings
-from piapi.services.camera_owner import CameraOwner, Taken
+from piapi.services.camera_owner import CameraOwner
+from piapi.services.capture_queue import Taken
 from piapi.services.live import Picture, Viewer, ViewerPlaces
 from piapi.storage.cameras import CameraRows
 
@@ -42,13 +43,19 @@ class CameraService:
     """One camera, for those who ask."""
 
     def __init__(
-        self, config: CameraConfig, camera: Camera, rows: CameraRows, places: ViewerPlaces, clock: Clock
+        self,
+        config: CameraConfig,
+        camera: Camera,
+        rows: CameraRows,
+        places: ViewerPlaces,
+        clock: Clock,
+        waiting: threading.Semaphore | None = None,
     ) -> None:
         self.name = config.name
         self.config = config
         self._rows = rows
         self._clock = clock
-        self.owner = CameraOwner(config.name, camera, places, clock)
+        self.owner = CameraOwner(config.name, camera, places, clock, waiting)
         self._settings = CameraSettings(config.rotation, {})
         self._configuring = threading.Lock()
 
@@ -58,9 +65,17 @@ class CameraService:
         self.owner.configure(self._settings.rotation, self._settings.controls)
         self.owner.start()
 
+    def interrupt(self) -> None:
+        """Begin to stop: whoever waits for the camera is told."""
+        self.owner.interrupt()
+
     def close(self) -> None:
         """Let the camera go."""
         self.owner.close()
+
+    def is_well(self) -> bool:
+        """Whether it delivers, as far as is known."""
+        return self.owner.failure is None
 
     def state(self) -> CameraState:
         """What there is to say about it now."""
@@ -75,7 +90,7 @@ class CameraService:
             emulated=known.emulated if known else self.config.backend == "simulated",
             state="unavailable" if failure else "streaming" if viewers else "ready",
             detail=failure,
-            resolutions=known.resolutions if known else (),
+            resolutions=tuple(self._turned(*size) for size in known.resolutions) if known else (),
             rotation=self._settings.rotation,
             controls={
                 name: (control, self._settings.controls.get(name, control.default))
@@ -116,11 +131,19 @@ class CameraService:
         return self.owner.take(request, self._timeout({**self._settings.controls, **controls}))
 
     def watch(self, width: int, fps: float) -> Viewer:
-        """A viewer of the live view, with its first frame at hand. Raises TooManyViewers, and what `take` raises."""
+        """A viewer of the live view. Waits for its first frame, so that a camera that gives none is said to.
+
+        Raises TooManyViewers, CameraUnavailable, CameraTimeout.
+        """
         if failure := self.owner.failure:
             raise CameraUnavailable(failure)
         viewer = self.owner.feed.join(width, fps)
-        if not self.owner.feed.wait_first(viewer, FIRST_FRAME_TIMEOUT_S):
+        try:
+            with self.owner.jobs.place():
+                in_time = self.owner.feed.wait_first(viewer, FIRST_FRAME_TIMEOUT_S)
+        except CameraBusy:  # many come at once: the stream begins without having waited
+            in_time = True
+        if not in_time:
             viewer.leave()
             raise CameraTimeout("The camera delivered no frame.")
         if viewer.ended:

@@ -6,13 +6,17 @@ next time it asks; it holds nothing up and nothing back.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
-from piapi.errors import TooManyViewers
+from piapi.errors import DamagedPicture, TooManyViewers
 from piapi.hardware.base import ControlValue, Image
+
+log = logging.getLogger(__name__)
 
 Wake = Callable[[], None]
 
@@ -40,18 +44,28 @@ class Picture:
         self.captured_at = captured_at
         self.metadata = metadata
         self.emulated = emulated
-        self._encoded: dict[tuple[int, int], bytes] = {}
+        self._encoded: dict[tuple[int, int], Future[bytes]] = {}
         self._lock = threading.Lock()
 
     def jpeg(self, width: int = 0, quality: int = 0) -> bytes:
-        """As a JPEG; `width` in pixels (0: as it is), `quality` 1–100 (0: as it came, or a good default)."""
-        key = (0 if width == self.image.width else width, quality)
+        """As a JPEG; `width` in pixels (0, or more than there are: as it is), `quality` 1–100 (0: as it came, or a good
+        default). Who asks first encodes, and others wait for that. Raises DamagedPicture."""
+        key = (0 if width >= self.image.width else width, quality)
+        if (ready := self._encoded.get(key)) is not None and ready.done():
+            return ready.result()
         with self._lock:
-            if (known := self._encoded.get(key)) is None:
-                known = self.image.encode("jpeg", width=key[0], quality=quality)
+            known = self._encoded.get(key)
+            mine = known is None
+            if known is None:
+                known = Future()
                 if len(self._encoded) < MOST_ENCODINGS:
                     self._encoded[key] = known
-            return known
+        if mine:
+            try:
+                known.set_result(self.image.encode("jpeg", width=key[0], quality=quality))
+            except ValueError as error:
+                known.set_exception(DamagedPicture(f"The camera delivered a damaged picture: {error}."))
+        return known.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,7 @@ class LiveFeed:
         viewer = Viewer(self, width, fps)
         with self._changed:
             self._viewers += (viewer,)
+            self._next_due = 0.0  # the grid of slower viewers is not the newcomer's
         self._on_demand()
         return viewer
 
@@ -117,16 +132,19 @@ class LiveFeed:
         viewers = self._viewers
         if not viewers or not self._is_due(picture.exposed_at, max(viewer.fps for viewer in viewers)):
             return
+        try:
+            full = picture.image.width
+            encoded = {
+                divisor: picture.jpeg(0 if divisor == 1 else max(1, full // divisor))
+                for divisor in {divisor_for(full, viewer.width) for viewer in viewers}
+            }
+        except (DamagedPicture, ValueError) as error:
+            log.warning("a live frame is passed over: %s", error)
+            return
         self._sequence += 1
-        full = picture.image.width
         frames = {
-            divisor: LiveFrame(
-                self._sequence,
-                picture.exposed_at,
-                picture.captured_at,
-                picture.jpeg(0 if divisor == 1 else max(1, full // divisor)),
-            )
-            for divisor in {divisor_for(full, viewer.width) for viewer in viewers}
+            divisor: LiveFrame(self._sequence, picture.exposed_at, picture.captured_at, jpeg)
+            for divisor, jpeg in encoded.items()
         }
         with self._changed:
             self._frames = frames

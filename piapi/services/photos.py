@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from piapi.errors import NotFound
+from piapi.errors import NotFound, TooManyRequests
 from piapi.hardware.base import ControlValue
 from piapi.models import Photo, PhotoFilter, PhotoFormat
 from piapi.services.cameras import CameraService
 from piapi.services.exif import with_exif
 from piapi.services.thumbnails import THUMBNAIL_WIDTHS, kept_width, make_thumbnail
 from piapi.storage.photos import PhotoLibrary
+
+#: Requests that may make thumbnails, or wait for it, at once: a browser sends six, and each takes a thread.
+MOST_THUMBNAILS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Photos:
     def __init__(self, library: PhotoLibrary, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._library = library
         self._random = random
-        self._thumbnailing = threading.Lock()
+        self._thumbnailing = threading.Lock()  # one at a time: a thumbnail of 12 megapixels takes 20 MB
+        self._waiting = threading.BoundedSemaphore(MOST_THUMBNAILS)
         self._changing = threading.Lock()
 
     def take(self, camera: CameraService, wanted: PhotoRequest) -> Photo:
@@ -68,10 +72,11 @@ class Photos:
             metadata=picture.metadata,
             emulated=picture.emulated,
         )
+        kept = self._library.add(photo, data)
         if wanted.format == "dng":  # nothing here develops raw, so its thumbnails come from what the camera made of it
             for size in THUMBNAIL_WIDTHS:
-                self._library.keep_thumbnail(photo, size, picture.jpeg(min(size, image.width)))
-        return self._library.add(photo, data)
+                self._library.keep_thumbnail(kept, size, picture.jpeg(size))
+        return kept
 
     def get(self, id: str) -> Photo:
         """Raises NotFound."""
@@ -108,14 +113,21 @@ class Photos:
         size = kept_width(width)
         if (kept := self._library.thumbnail(photo, size)) is not None:
             return kept
-        with self._thumbnailing:  # one at a time: a thumbnail of 12 megapixels takes 20 MB
-            if (kept := self._library.thumbnail(photo, size)) is None:
-                try:
-                    kept = make_thumbnail(self._library.path(photo), size)
-                except FileNotFoundError:
-                    raise NotFound("The file of this photo has gone.") from None
-                self._library.keep_thumbnail(photo, size, kept)
-        return kept
+        if not self._waiting.acquire(blocking=False):
+            raise TooManyRequests("Many thumbnails are being made; this one is next.", retry_after_s=1)
+        try:
+            with self._thumbnailing:
+                return self._library.thumbnail(photo, size) or self._make_thumbnail(photo, size)
+        finally:
+            self._waiting.release()
+
+    def _make_thumbnail(self, photo: Photo, size: int) -> bytes:
+        try:
+            made = make_thumbnail(self._library.path(photo), size)
+        except FileNotFoundError:
+            raise NotFound("The file of this photo has gone.") from None
+        self._library.keep_thumbnail(photo, size, made)
+        return made
 
 
 def _size_of(wanted: PhotoRequest, camera: CameraService, width: int, height: int) -> tuple[int, int]:

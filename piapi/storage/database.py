@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from piapi.errors import DatabaseUnusable
+from piapi.errors import DatabaseUnusable, StorageBusy, StorageError, StorageFull
 from piapi.storage import schema
 from piapi.storage.files import sync_folder
 
@@ -36,9 +36,11 @@ class Database:
         self._connections = threading.Lock()
         self._writing = threading.Lock()
 
-    def open(self) -> None:
-        """Create or migrate. Raises DatabaseUnusable, and then nothing has been changed."""
-        existed = self.path.exists()
+    def open(self, migrate: bool = True) -> None:
+        """Create, or bring forward; without `migrate` one of an earlier version is refused (a service may be using it).
+
+        Raises DatabaseUnusable, and then nothing has been changed.
+        """
         try:
             self._writer = writer = self._connect()
             version = _version_of(writer)
@@ -47,10 +49,14 @@ class Database:
                     f"{self.path} was written by a later piapi (schema {version}, this one knows {schema.VERSION}). "
                     "Install that version again, or restore a copy from before the upgrade."
                 )
+            if 0 < version < schema.VERSION:
+                if not migrate:
+                    raise DatabaseUnusable(
+                        f"{self.path} is of an earlier piapi; start the service once, it migrates it."
+                    )
+                self._copy(writer, version)
             if version < schema.VERSION:
-                if existed and version:
-                    self._copy(writer, version)
-                _migrate(writer, version)
+                _migrate(writer)
         except sqlite3.DatabaseError as error:
             self.close()
             raise DatabaseUnusable(
@@ -82,17 +88,18 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; one at a time. On disk, synced, when the block is left; nothing of it when it raises."""
+        """A transaction; one at a time. On disk, synced, when the block is left; nothing of it when it raises.
+
+        Raises StorageFull when the disk is full, StorageBusy when another process writes for too long.
+        """
         with self._writing:
             if self._writer is None:
                 raise DatabaseUnusable("the database is closed")
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
-            self._writer.execute("COMMIT")
+                with _transaction(self._writer):
+                    yield self._writer
+            except sqlite3.OperationalError as error:
+                raise _in_words(error) from error
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -122,10 +129,45 @@ class Database:
         log.info("kept a copy of the database before the migration: %s", copy.name)
 
 
-def _migrate(writer: sqlite3.Connection, version: int) -> None:
-    for number, step in enumerate(schema.STEPS[version:], start=version + 1):
-        writer.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
-        log.info("database schema is now at step %d", number)
+def _migrate(writer: sqlite3.Connection) -> None:
+    """All the steps that are missing, in one transaction: two that start at once do it one after the other."""
+    with _transaction(writer):
+        for number in range(_version_of(writer) + 1, schema.VERSION + 1):
+            for statement in _statements(schema.STEPS[number - 1]):
+                writer.execute(statement)
+            writer.execute(f"PRAGMA user_version = {number}")
+            log.info("database schema is now at step %d", number)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """`executescript` would commit before it begins."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _in_words(error: sqlite3.OperationalError) -> StorageError:
+    code = error.sqlite_errorcode & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull("The disk is full. Delete photos, or use a larger disk.")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StorageBusy("Another program has been writing to the database for too long. Try again.")
+    return StorageError(f"The database cannot be written: {error}.")
 
 
 def _version_of(connection: sqlite3.Connection) -> int:

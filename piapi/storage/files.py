@@ -15,12 +15,13 @@ from piapi.errors import DataFolderInUse, StorageError, StorageFull
 PART = ".part"
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, incoming: Path) -> None:
     """Put `data` at `path`; when this returns it survives a power cut.
 
-    Temporary file, fsync, rename, fsync of the folder. Raises StorageFull (and leaves nothing) where the disk is full.
+    Temporary file in `incoming` (a folder of the same file system, which a start empties), fsync, rename, fsync of the
+    folder. Raises StorageFull (and leaves nothing) where the disk is full.
     """
-    part = path.with_name(path.name + PART)
+    part = incoming / (path.name + PART)
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)

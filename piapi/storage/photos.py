@@ -7,14 +7,18 @@ over 256 folders, and no name depends on the time.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from piapi.errors import StorageError
 from piapi.models import Photo, PhotoFilter
 from piapi.storage.database import Database, from_millis, to_millis
 from piapi.storage.files import require_space, sync_folder, write_durably, write_whole
+
+log = logging.getLogger(__name__)
 
 ENDINGS = {"jpeg": "jpg", "png": "png", "dng": "dng"}
 
@@ -26,17 +30,22 @@ class PhotoLibrary:
         self._database = database
         self._folder = folder
         self._floor_bytes = floor_bytes
+        self._incoming = folder / "incoming"
 
     def prepare(self) -> None:
-        """Make the folders, durably, so that a photo has only its own to make."""
-        for name in ("photos", "thumbnails"):
+        """Make the folders, durably, and remove what was half written when the power went. For the owner alone."""
+        for name in ("photos", "thumbnails", "incoming"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+        for part in self._incoming.iterdir():
+            log.info("removed %s, which was half written and never acknowledged", part.name)
+            part.unlink()
         sync_folder(self._folder)
 
     def add(self, photo: Photo, data: bytes) -> Photo:
         """Keep a photo: file and row are on disk, synced, when this returns. Raises StorageFull."""
         require_space(self._folder, len(data), self._floor_bytes)
-        write_durably(self.path(photo), data)
+        path = self.path(photo)
+        write_durably(path, data, self._incoming)
         values = (
             photo.id,
             photo.camera,
@@ -51,12 +60,16 @@ class PhotoLibrary:
             json.dumps(photo.metadata, separators=(",", ":")),
             photo.emulated,
         )
-        with self._database.write() as connection:
-            cursor = connection.execute(
-                "INSERT INTO photos (id, camera, captured_at, width, height, size_bytes, format, sha256, label, pinned,"
-                " metadata, emulated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
+        try:
+            with self._database.write() as connection:
+                cursor = connection.execute(
+                    "INSERT INTO photos (id, camera, captured_at, width, height, size_bytes, format, sha256, label,"
+                    " pinned, metadata, emulated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    values,
+                )
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return replace(photo, seq=cursor.lastrowid or 0)
 
     def get(self, id: str) -> Photo | None:
@@ -105,8 +118,16 @@ class PhotoLibrary:
             return None
 
     def keep_thumbnail(self, photo: Photo, width: int, data: bytes) -> None:
-        """Keep a thumbnail."""
-        write_whole(self._thumbnail(photo, width), data)
+        """Keep a thumbnail, where there is space and the photo is still there."""
+        kept = self._thumbnail(photo, width)
+        try:
+            require_space(self._folder, len(data), self._floor_bytes)
+            write_whole(kept, data)
+        except StorageError as error:
+            log.warning("a thumbnail is not kept: %s", error)
+            return
+        if self.get(photo.id) is None:  # removed meanwhile, perhaps after its other thumbnails were
+            kept.unlink(missing_ok=True)
 
     def _thumbnail(self, photo: Photo, width: int) -> Path:
         return self._folder / "thumbnails" / photo.id[:2] / f"{photo.id}-{width}.jpg"

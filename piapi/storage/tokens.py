@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from piapi.models import Token
+from piapi.models import Caller, Token
 from piapi.storage.database import Database, from_millis, to_millis
 
 
@@ -34,10 +34,10 @@ class TokenRows:
                 values,
             )
 
-    def find(self, digest: bytes) -> tuple[Token, bytes] | None:
-        """The token with this hash, and the hash as it is stored."""
-        row = self._database.read_one("SELECT * FROM tokens WHERE hash = ?", (digest,))
-        return (_token(row), row["hash"]) if row else None
+    def find(self, digest: bytes) -> tuple[Caller, int | None, bytes] | None:
+        """Who has the token with this hash, until when (in ms since 1970), and the hash as it is stored."""
+        row = self._database.read_one("SELECT id, name, scopes, expires_at, hash FROM tokens WHERE hash = ?", (digest,))
+        return (Caller(row[0], row[1], tuple(row[2].split())), row[3], row[4]) if row else None
 
     def get(self, id: str) -> Token | None:
         """The token with this id."""
