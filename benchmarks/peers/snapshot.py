@@ -1,0 +1,15 @@
+"""A bare Flask view that returns one JPEG."""
+
+import os
+from pathlib import Path
+
+from flask import Flask, Response
+
+JPEG = Path(os.environ["PEER_JPEG"]).read_bytes()
+
+app = Flask(__name__)
+
+
+@app.get("/snapshot")
+def snapshot() -> Response:
+    return Response(JPEG, mimetype="image/jpeg")
