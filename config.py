@@ -6,15 +6,12 @@ collects every fault, with file, key and remedy, before it gives up. A test hold
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from piapi.errors import ConfigurationError
 
@@ -95,6 +92,8 @@ def folder(value: Any) -> Path:
 
 def zone(value: Any) -> str:
     """A name of the IANA time zone database."""
+    from zoneinfo import ZoneInfo  # here, as the master of a service stays in memory for years
+
     try:
         ZoneInfo(text(value))
     except (LookupError, OSError, ValueError):
@@ -314,6 +313,8 @@ def load(environ: Mapping[str, str] = os.environ, file: Path | None = None) -> S
 
 
 def _read(file: Path, faults: list[str]) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -369,6 +370,8 @@ def _named(cls: type, section: str, tables: Any, file: Path | None, faults: list
 def _refuse_unknown(table: Any, known: tuple[str, ...], prefix: str, file: Path | None, faults: list[str]) -> None:
     for key in table:
         if key not in known:
+            import difflib
+
             near = difflib.get_close_matches(key, known, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             faults.append(f"{file}: {prefix}{key}: there is no such setting; {remedy}")

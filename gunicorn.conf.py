@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -71,6 +72,12 @@ def when_ready(server):
     say.append("In a browser, log in as user `token` with the token as password.")
     sys.stdout.write("\n" + "\n".join(say) + "\n\n")
     sys.stdout.flush()
+
+
+def pre_fork(server, worker):
+    """What the master has is looked at by no garbage collector again, so that master and worker go on sharing it."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_worker_init(worker):

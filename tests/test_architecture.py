@@ -16,9 +16,11 @@ LAYERS = {
     "piapi.errors": set(),
     "piapi.models": {"piapi.errors"},
     "piapi.clock": {"piapi.errors"},
+    "piapi.memory": set(),
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
-    "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"},
+    "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}
+    | {"piapi.memory"},
     "piapi.server": {"piapi.clock"},
     "piapi.api": {"piapi.services", "piapi.storage", "piapi.server", "piapi.hardware.base"}
     | {"piapi.errors", "piapi.models", "piapi.clock", "piapi"},

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from piapi.clock import Clock, wall_time_of
 from piapi.errors import CameraTimeout, CameraUnavailable, PiApiError
 from piapi.hardware.base import Camera, Capabilities, ControlValue, Frame, Still, StillRequest
+from piapi.memory import give_back
 from piapi.services.capture_queue import CaptureQueue, Job, Taken
 from piapi.services.live import LiveFeed, Picture, ViewerPlaces
 
@@ -279,6 +280,7 @@ class CameraOwner:
                 self._camera.close()
             except Exception:  # noqa: BLE001 — nothing depends on how it goes; the next open says whether it is well
                 log.exception("camera %s: fault while closing", self.name)
+        give_back()
 
     def _exposure_s(self, request: StillRequest | None = None) -> float:
         """What is set, by the request or in general; 0 where the camera decides."""

@@ -16,6 +16,10 @@ from piapi.services.live import Picture
 MOST_WAITING = 16
 
 
+#: Seconds that a request tries to get a place: a burst of snapshots is over in a few frames.
+PATIENCE_S = 0.25
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A still, as a picture, with its raw bytes where they were asked for."""
@@ -48,8 +52,8 @@ class CaptureQueue:
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """A place among those who may wait for a camera. Raises CameraBusy when all are taken."""
-        if not self._waiting.acquire(blocking=False):
+        """A place among those who may wait for a camera. Raises CameraBusy when all are taken, and stay so."""
+        if not self._waiting.acquire(timeout=PATIENCE_S):
             raise CameraBusy("Too many requests wait for cameras already.")
         try:
             yield

@@ -134,10 +134,8 @@ class LiveFeed:
             return
         try:
             full = picture.image.width
-            encoded = {
-                divisor: picture.jpeg(0 if divisor == 1 else max(1, full // divisor))
-                for divisor in {divisor_for(full, viewer.width) for viewer in viewers}
-            }
+            sizes = [divisor_for(full, viewer.width) for viewer in viewers]
+            encoded = {divisor: picture.jpeg(0 if divisor == 1 else max(1, full // divisor)) for divisor in set(sizes)}
         except (DamagedPicture, ValueError) as error:
             log.warning("a live frame is passed over: %s", error)
             return
@@ -148,8 +146,8 @@ class LiveFeed:
         }
         with self._changed:
             self._frames = frames
-            for viewer in viewers:
-                viewer.latest = frames.get(divisor_for(full, viewer.width))
+            for viewer, divisor in zip(viewers, sizes, strict=True):
+                viewer.latest = frames[divisor]
             self._changed.notify_all()
         for viewer in viewers:
             viewer.wake()

@@ -1,0 +1,14 @@
+"""Giving memory back to the system after the large buffers of a camera: the C library keeps what was freed."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+
+
+def give_back() -> None:
+    """Collect garbage, and have the C library return what is free (malloc_trim(3), which not every C library has)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
