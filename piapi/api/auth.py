@@ -67,20 +67,14 @@ def requires(
     """The view needs a caller with `scope`; None: any caller. With `finds="token"` it gets the token of its path."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
-        check_query = _query_check(view)
-
-        @functools.wraps(view)
-        def wrapper(*args: Any, **kwargs: Any) -> R:
-            _authenticate()
+        def admit(kwargs: dict[str, Any]) -> None:
             if scope is not None:
                 check_scope(scope)
             check_acceptable(produces)
             if finds == "token":
                 kwargs["token"] = services().access.token(kwargs.pop("id"))
-            check_query()
-            return view(*args, **kwargs)
 
-        return _documented(wrapper, scope, is_about_one=finds is not None)
+        return _guarded(view, admit, scope, is_about_one=finds is not None)
 
     return decorate
 
@@ -91,18 +85,13 @@ def on_camera(
     """The view is about the camera `id` of its path, gets it as `camera`, and needs `camera:{id}:<verb>`."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
-        check_query = _query_check(view)
-
-        @functools.wraps(view)
-        def wrapper(*args: Any, id: str, **kwargs: Any) -> R:
-            _authenticate()
-            check_scope(f"camera:{id}:{verb}")
+        def admit(kwargs: dict[str, Any]) -> None:
+            name = kwargs.pop("id")
+            check_scope(f"camera:{name}:{verb}")
             check_acceptable(produces)
-            camera = services().cameras.get(id)
-            check_query()
-            return view(*args, camera=camera, **kwargs)
+            kwargs["camera"] = services().cameras.get(name)
 
-        return _documented(wrapper, f"camera:{{id}}:{verb}", is_about_one=True)
+        return _guarded(view, admit, f"camera:{{id}}:{verb}", is_about_one=True)
 
     return decorate
 
@@ -113,20 +102,15 @@ def on_photo(
     """The view is about the photo `id` of its path, gets it as `photo`, and needs `camera:<its camera>:<verb>`."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
-        check_query = _query_check(view)
-
-        @functools.wraps(view)
-        def wrapper(*args: Any, id: str, **kwargs: Any) -> R:
-            _authenticate()
+        def admit(kwargs: dict[str, Any]) -> None:
             if not _may_any("camera", verb):
                 raise Forbidden(f"camera:*:{verb}")
-            photo = services().photos.get(id)
+            photo = services().photos.get(kwargs.pop("id"))
             check_scope(f"camera:{photo.camera}:{verb}")
             check_acceptable(tuple(MEDIA_TYPES[photo.format] if kind == "image/*" else kind for kind in produces))
-            check_query()
-            return view(*args, photo=photo, **kwargs)
+            kwargs["photo"] = photo
 
-        return _documented(wrapper, f"camera:{{camera}}:{verb}", is_about_one=True)
+        return _guarded(view, admit, f"camera:{{camera}}:{verb}", is_about_one=True)
 
     return decorate
 
@@ -193,8 +177,20 @@ def _from_elsewhere() -> bool:
     return origin is not None and origin.split("://", 1)[-1] != request.host
 
 
-def _documented(wrapper: Callable[..., R], scope: str | None, is_about_one: bool) -> Callable[..., R]:
-    """Leave what the view needs where the OpenAPI document finds it (flask-smorest's `_apidoc`)."""
+def _guarded(
+    view: Callable[..., R], admit: Callable[[dict[str, Any]], None], scope: str | None, is_about_one: bool
+) -> Callable[..., R]:
+    """The view behind its checks, in the contract's order. `admit` raises, or puts what the view is about in place of
+    the path's `id`. What the view needs is left where the OpenAPI document finds it (flask-smorest's `_apidoc`)."""
+    check_query = _query_check(view)
+
+    @functools.wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> R:
+        _authenticate()
+        admit(kwargs)
+        check_query()
+        return view(*args, **kwargs)
+
     wrapper._apidoc = deepcopy(getattr(wrapper, "_apidoc", {}))  # type: ignore[attr-defined]
     wrapper._apidoc |= {"scope": scope or "any", "is_about_one": is_about_one}  # type: ignore[attr-defined]
     return wrapper
