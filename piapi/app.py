@@ -15,9 +15,10 @@ from piapi.api.services import Services
 from piapi.clock import Clock, SystemClock
 from piapi.hardware import open_hardware
 from piapi.hardware.base import Camera, CameraConfig
-from piapi.runtime import Runtime
+from piapi.runtime import Chore, Runtime
 from piapi.services.access import Access
 from piapi.services.cameras import Cameras, CameraService
+from piapi.services.events import Events
 from piapi.services.live import ViewerPlaces
 from piapi.services.photos import Photos
 from piapi.storage.cameras import CameraRows
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 FREE_THREADS = 3
 """Threads that are left for other requests when all that may wait for cameras do."""
+
+NOTE_USE_EVERY_S = 60.0
+"""Seconds between two times that the last use of tokens is written down: a write a request would wear out the card."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -51,6 +55,7 @@ def create_app(
     cameras = hardware if hardware is not None else open_hardware(configs, clock)
     database = Database(settings.storage.path / "piapi.db")
     library = PhotoLibrary(database, settings.storage.path, settings.storage.floor_bytes)
+    events = Events(database, clock)
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
     waiting = threading.Semaphore(settings.server.threads - FREE_THREADS)
     services = Services(
@@ -59,6 +64,7 @@ def create_app(
             {item.name: CameraService(item, cameras[item.name], rows, places, clock, waiting) for item in configs}
         ),
         photos=Photos(library),
+        events=events,
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs),
     )
@@ -67,7 +73,8 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     joined = api.register(app, settings.server.names)
     app.register_blueprint(web.blp)
-    app.extensions["piapi"] = Runtime(services, database, library, lambda: api.document(joined))
+    chores = [Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True)]
+    app.extensions["piapi"] = Runtime(services, database, [library.prepare], chores, lambda: api.document(joined))
     app.wsgi_app = _secured(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
 

@@ -6,6 +6,10 @@ PiApiError
 │   └── UnsupportedControl      a camera control that is unknown or out of its range
 ├── NotFound                    there is no such thing
 ├── Conflict                    the thing is in a state in which this cannot be done
+├── IdempotencyError
+│   ├── KeyRequired             what moves something needs an Idempotency-Key
+│   ├── KeyInFlight             the first request with this key is still running
+│   └── KeyReused               this key came with another body before
 ├── PreconditionFailed          the thing has changed since the caller last saw it
 ├── AccessError
 │   ├── Unauthenticated         nobody, or nobody we know
@@ -22,6 +26,7 @@ PiApiError
     ├── StorageFull             no space above the floor
     ├── StorageBusy             another process holds the database for too long
     ├── DatabaseUnusable        the database is damaged or from a later version
+    ├── DataDiskMissing         the disk of the data folder is not mounted
     └── DataFolderInUse         another piapi owns this data folder
 """
 
@@ -73,6 +78,22 @@ class NotFound(PiApiError):
 
 class Conflict(PiApiError):
     """The thing exists, and its state forbids what was asked."""
+
+
+class IdempotencyError(PiApiError):
+    """Something about the Idempotency-Key of a request."""
+
+
+class KeyRequired(IdempotencyError):
+    """What moves something is done once at most, and needs an Idempotency-Key."""
+
+
+class KeyInFlight(IdempotencyError):
+    """The first request with this key has not been answered yet."""
+
+
+class KeyReused(IdempotencyError):
+    """The same key has come with another body. Nothing was done."""
 
 
 class PreconditionFailed(PiApiError):
@@ -145,6 +166,10 @@ class StorageBusy(StorageError):
 
 class DatabaseUnusable(StorageError):
     """The database is damaged, or was written by a later version. Nothing was changed."""
+
+
+class DataDiskMissing(StorageError):
+    """The data folder is on a disk of its own, and that is not mounted: writing would fill another disk."""
 
 
 class DataFolderInUse(StorageError):

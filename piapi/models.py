@@ -42,9 +42,21 @@ class Token:
 class Caller:
     """Who is asking, and what they may."""
 
-    token_id: str
+    id: str
+    """Of the token; of a user, the name."""
     name: str
     scopes: tuple[str, ...]
+    kind: Literal["token", "user"] = "token"
+
+    @property
+    def actor(self) -> str:
+        """As the journal names who did something."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def identity(self) -> str:
+        """What no other caller has: names of tokens are free to be the same."""
+        return f"{self.kind}:{self.id}"
 
     def may(self, scope: str) -> bool:
         """Whether one of the scopes covers `kind:name:verb`."""
@@ -60,6 +72,29 @@ class Caller:
         parts = [scope.split(":") for scope in self.scopes]
         names = frozenset(name for of, name, can in parts if of in ("*", kind) and can in ("*", verb))
         return None if "*" in names else names
+
+
+NOBODY = "nobody"
+"""The actor of what happens by itself."""
+
+CONSOLE = "console"
+"""The actor of what somebody does on the machine's own command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry of the journal: something changed."""
+
+    id: int
+    """Rising by one or more; never used again."""
+    at: datetime
+    type: str
+    """What happened, as `photo.captured`."""
+    subject: str
+    """To what, as `camera:front`: a scope without its verb. Who may view that may see this entry."""
+    actor: str
+    """By whom: `user:<name>`, `token:<name>`, `address:<address>`, `console` or `nobody`."""
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,40 +7,55 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from piapi.api.services import Services
 from piapi.errors import PiApiError
 from piapi.storage.database import Database
-from piapi.storage.photos import PhotoLibrary
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two times that the last use of tokens is written down.
-NOTE_USE_EVERY_S = 60.0
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something that is done now and then, by one thread for all of them."""
+
+    name: str
+    every_s: float
+    do: Callable[[], None]
+    at_close: bool = False
+    """Once more at the end."""
 
 
 class Runtime:
     """The running parts of one application."""
 
     def __init__(
-        self, services: Services, database: Database, library: PhotoLibrary, openapi: Callable[[], dict[str, Any]]
+        self,
+        services: Services,
+        database: Database,
+        prepare: Sequence[Callable[[], None]],
+        chores: Sequence[Chore],
+        openapi: Callable[[], dict[str, Any]],
     ) -> None:
         self.services = services
         self.openapi = openapi
         self.is_running = False
         self._database = database
-        self._library = library
+        self._prepare = prepare
+        self._chores = chores
         self._stopping = threading.Condition()
         self._is_stopping = False
         self._housekeeper: threading.Thread | None = None
 
     def start(self) -> None:
-        """Open the database, then the cameras. Raises StorageError, and then nothing runs."""
+        """Open the database, mend what a crash left, then start the cameras. Raises StorageError; then nothing runs."""
         self._database.path.parent.mkdir(parents=True, exist_ok=True)
         self._database.open()
-        self._library.prepare()
+        for prepare in self._prepare:
+            prepare()
         for camera in self.services.cameras:
             camera.start()
         self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
@@ -61,7 +76,7 @@ class Runtime:
             self._stopping.notify_all()
         parts: list[Callable[[], None]] = [camera.close for camera in self.services.cameras]
         if self._housekeeper is not None:
-            parts += [self._housekeeper.join, self.services.access.note_use]
+            parts += [self._housekeeper.join, *(chore.do for chore in self._chores if chore.at_close)]
         for close in (*parts, self._database.close):
             try:
                 close()
@@ -70,12 +85,26 @@ class Runtime:
         self._housekeeper = None
 
     def _keep_house(self) -> None:
+        clock = self.services.clock
+        due = {chore: clock.monotonic() + chore.every_s for chore in self._chores}
         with self._stopping:
             while not self._is_stopping:
-                self.services.clock.wait(self._stopping, NOTE_USE_EVERY_S)
-                try:
-                    self.services.access.note_use()
-                except PiApiError as error:
-                    log.warning("the last use of tokens is written down later: %s", error)
-                except Exception:  # noqa: BLE001 — the next round may do better
-                    log.exception("fault in keeping house")
+                clock.wait(self._stopping, max(0.0, min(due.values()) - clock.monotonic()))
+                for chore in [chore for chore in self._chores if due[chore] <= clock.monotonic()]:
+                    if self._is_stopping:
+                        break
+                    due[chore] = clock.monotonic() + chore.every_s
+                    self._stopping.release()
+                    try:
+                        self._do(chore)
+                    finally:
+                        self._stopping.acquire()
+
+    @staticmethod
+    def _do(chore: Chore) -> None:
+        try:
+            chore.do()
+        except PiApiError as error:
+            log.warning("%s: tried again later: %s", chore.name, error)
+        except Exception:  # noqa: BLE001 — the next round may do better
+            log.exception("fault in keeping house: %s", chore.name)

@@ -9,6 +9,7 @@ from flask import current_app
 from piapi.clock import Clock
 from piapi.services.access import Access
 from piapi.services.cameras import Cameras
+from piapi.services.events import Events
 from piapi.services.photos import Photos
 
 
@@ -19,6 +20,7 @@ class Services:
     access: Access
     cameras: Cameras
     photos: Photos
+    events: Events
     clock: Clock
     emulated: bool
 

@@ -67,12 +67,12 @@ class Access:
         now = self._clock.now()
         if not hmac.compare_digest(stored, digest) or (expires_at is not None and expires_at <= to_millis(now)):
             return None
-        self._used[caller.token_id] = now
+        self._used[caller.id] = now
         return caller
 
     def still_allowed(self, caller: Caller, scope: str) -> bool:
         """Whether a caller who was let in may stay: asked about open streams."""
-        token = self._rows.get(caller.token_id)
+        token = self._rows.get(caller.id)
         if token is None or (token.expires_at is not None and token.expires_at <= self._clock.now()):
             return False
         return replace(caller, scopes=token.scopes).may(scope)

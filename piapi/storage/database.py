@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from piapi.storage.files import sync_folder
 
 log = logging.getLogger(__name__)
 
+Along = Callable[[sqlite3.Connection], None]
+"""Statements that belong to a transaction of somebody else: an event to what it tells of, a key to what it made."""
+
 #: How long a writer of another process (the command line) is waited for.
 BUSY_TIMEOUT_S = 10.0
 
@@ -30,6 +33,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.on_commit: list[Callable[[], None]] = []
+        """Called after each transaction, by the thread that made it, with nothing held."""
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
@@ -100,6 +105,8 @@ class Database:
                     yield self._writer
             except sqlite3.OperationalError as error:
                 raise _in_words(error) from error
+        for tell in self.on_commit:
+            tell()
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

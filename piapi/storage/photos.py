@@ -15,7 +15,7 @@ from typing import Any
 
 from piapi.errors import StorageError
 from piapi.models import Photo, PhotoFilter
-from piapi.storage.database import Database, from_millis, to_millis
+from piapi.storage.database import Along, Database, from_millis, to_millis
 from piapi.storage.files import require_space, sync_folder, write_durably, write_whole
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,11 @@ class PhotoLibrary:
             part.unlink()
         sync_folder(self._folder)
 
-    def add(self, photo: Photo, data: bytes) -> Photo:
-        """Keep a photo: file and row are on disk, synced, when this returns. Raises StorageFull."""
+    def add(self, photo: Photo, data: bytes, *along: Along) -> Photo:
+        """Keep a photo: file and row are on disk, synced, when this returns, and `along` with them.
+
+        Raises StorageFull.
+        """
         require_space(self._folder, len(data), self._floor_bytes)
         path = self.path(photo)
         write_durably(path, data, self._incoming)
@@ -67,6 +70,8 @@ class PhotoLibrary:
                     " pinned, metadata, emulated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     values,
                 )
+                for more in along:
+                    more(connection)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -90,17 +95,21 @@ class PhotoLibrary:
         )
         return [_photo(row) for row in rows]
 
-    def change(self, photo: Photo) -> None:
-        """Keep a new label or pin."""
+    def change(self, photo: Photo, *along: Along) -> None:
+        """Keep a new label or pin, and `along` with it."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE photos SET label = ?, pinned = ? WHERE id = ?", (photo.label, photo.pinned, photo.id)
             )
+            for more in along:
+                more(connection)
 
-    def remove(self, photo: Photo) -> None:
-        """Row first, then file: what a crash leaves between is a file without a row."""
+    def remove(self, photo: Photo, *along: Along) -> None:
+        """Row first, and `along` with it, then file: what a crash leaves between is a file without a row."""
         with self._database.write() as connection:
             connection.execute("DELETE FROM photos WHERE id = ?", (photo.id,))
+            for more in along:
+                more(connection)
         path = self.path(photo)
         path.unlink(missing_ok=True)
         for thumbnail in self._thumbnail(photo, 0).parent.glob(f"{photo.id}-*.jpg"):

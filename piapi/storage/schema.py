@@ -44,6 +44,69 @@ STEPS: tuple[str, ...] = (
     CREATE INDEX photos_by_camera ON photos (camera, captured_at, seq);
     CREATE INDEX photos_by_label ON photos (label, captured_at, seq) WHERE label IS NOT NULL;
     """,
+    # 2: the journal, keys of requests, people, photos whose file is gone
+    """
+    CREATE TABLE events (
+        id      INTEGER PRIMARY KEY AUTOINCREMENT,
+        at      INTEGER NOT NULL,
+        type    TEXT NOT NULL,
+        subject TEXT NOT NULL,               -- <kind>:<name>: a scope without its verb
+        actor   TEXT NOT NULL,
+        data    TEXT NOT NULL                -- JSON
+    ) STRICT;
+    CREATE INDEX events_by_time ON events (at);
+    CREATE INDEX events_by_subject ON events (subject, id);
+    CREATE INDEX events_by_type ON events (type, id);
+
+    CREATE TABLE idempotency (
+        caller     TEXT NOT NULL,
+        method     TEXT NOT NULL,
+        path       TEXT NOT NULL,
+        key        TEXT NOT NULL,
+        digest     BLOB NOT NULL,            -- SHA-256 of the body
+        status     INTEGER,                  -- of the answer; none yet: it runs, or was cut off
+        location   TEXT,                     -- what it made, as soon as that exists
+        headers    TEXT,                     -- JSON
+        body       BLOB,
+        created_at INTEGER NOT NULL,
+        boot_id    TEXT NOT NULL,            -- its age within one boot is by the clock that never jumps
+        boot_ms    INTEGER NOT NULL,
+        PRIMARY KEY (caller, method, path, key)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE users (
+        name       TEXT PRIMARY KEY,
+        hash       TEXT NOT NULL,            -- scrypt, with its parameters
+        scopes     TEXT NOT NULL,            -- separated by blanks
+        role       TEXT,
+        created_at INTEGER NOT NULL,
+        changed_at INTEGER NOT NULL          -- when the password was set
+    ) STRICT;
+
+    CREATE TABLE sessions (
+        hash       BLOB PRIMARY KEY,         -- SHA-256 of the cookie, which itself is nowhere
+        user       TEXT NOT NULL REFERENCES users (name),
+        csrf       TEXT NOT NULL,
+        address    TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX sessions_by_user ON sessions (user);
+
+    CREATE TABLE pairings (
+        id                 TEXT PRIMARY KEY,
+        hash               BLOB NOT NULL UNIQUE,  -- SHA-256 of the code, which itself is nowhere
+        name               TEXT NOT NULL,
+        scopes             TEXT NOT NULL,
+        role               TEXT,
+        token_expires_in_s INTEGER,
+        created_at         INTEGER NOT NULL,
+        expires_at         INTEGER NOT NULL,
+        created_by         TEXT NOT NULL
+    ) STRICT;
+
+    ALTER TABLE photos ADD COLUMN missing_since INTEGER;  -- its file was not there
+    """,
 )
 
 VERSION = len(STEPS)

@@ -1,24 +1,18 @@
-"""piapi …: the command line, a thin face on the services. It works on the data beside a running service."""
+"""piapi tokens: keys for people and programs."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-import config
-from piapi import __version__
+from piapi.cli.data import opened_database
 from piapi.clock import SystemClock, format_time
-from piapi.errors import ConfigurationError, PiApiError
 from piapi.models import ROLES, Token
 from piapi.services.access import LONGEST_S, Access
-from piapi.storage.database import Database
 from piapi.storage.tokens import TokenRows
 
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
@@ -42,12 +36,6 @@ class Duration(click.ParamType[int]):
 
 
 @click.group()
-@click.version_option(__version__, prog_name="piapi")
-def main() -> None:
-    """A Raspberry Pi's camera, pins and doors over HTTP."""
-
-
-@main.group()
 def tokens() -> None:
     """Keys for people and programs."""
 
@@ -85,66 +73,10 @@ def revoke_token(id: str) -> None:
         access.revoke(id)
 
 
-@main.command("check-config")
-@click.argument("file", required=False, type=click.Path(path_type=Path))
-def check_config(file: Path | None) -> None:
-    """Name every fault of a configuration, with file, key and remedy."""
-    with _in_words():
-        settings = config.load(file=file)
-    click.echo(f"{settings.file or 'No configuration, all defaults'}: sound.", err=True)
-
-
-@main.command(hidden=True)
-def openapi() -> None:
-    """Print the OpenAPI document, as docs/openapi.json has it."""
-    from piapi.app import create_app
-
-    app = create_app(config.Settings())
-    click.echo(json.dumps(app.extensions["piapi"].openapi(), indent=2, ensure_ascii=False))
-
-
 @contextlib.contextmanager
 def _access() -> Iterator[Access]:
-    """Tokens of the data folder that the settings name."""
-    with _in_words():
-        folder = config.load().storage.path
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.ClickException(f"{folder}: {error.strerror}") from error
-        with _as_owner_of(folder):
-            database = Database(folder / "piapi.db")
-            database.open(migrate=False)
-            try:
-                yield Access(TokenRows(database), SystemClock())
-            finally:
-                database.close()
-
-
-@contextlib.contextmanager
-def _as_owner_of(folder: Path) -> Iterator[None]:
-    """As root, take on the data's owner: a file of root's in there would lock the service out."""
-    owner = folder.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        yield
-        return
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
-@contextlib.contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        raise click.ClickException("\n".join(error.faults)) from error
-    except PiApiError as error:
-        raise click.ClickException(str(error)) from error
+    with opened_database() as database:
+        yield Access(TokenRows(database), SystemClock())
 
 
 def _line(token: Token) -> str:
