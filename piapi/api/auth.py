@@ -13,6 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask import g, request
 from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from piapi.api.problems import NotAcceptable
 from piapi.api.services import services
@@ -129,9 +131,15 @@ def check_scope(scope: str) -> None:
 
 def check_acceptable(produces: tuple[str, ...]) -> None:
     """Raise NotAcceptable unless one of the media types is welcome."""
-    accept = request.accept_mimetypes
-    if accept and not any(accept[kind] > 0 for kind in produces):
+    if not _is_welcome(request.headers.get("Accept", ""), produces):
         raise NotAcceptable(f"This is to be had as {' or '.join(produces)}, which the Accept header leaves out.")
+
+
+@functools.lru_cache(maxsize=128)
+def _is_welcome(accept: str, produces: tuple[str, ...]) -> bool:
+    """Remembered, as a client sends the same header each time, and reading it takes longer than a look-up."""
+    accepted = parse_accept_header(accept, MIMEAccept)
+    return not accepted or any(accepted[kind] > 0 for kind in produces)
 
 
 def _authenticate() -> None:

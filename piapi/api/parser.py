@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -53,20 +54,28 @@ class StrictParser(FlaskParser):
         raise Invalid(*faults) from None
 
 
-def read_query(schema: marshmallow.Schema) -> Any:
+def read_query(schema: marshmallow.Schema) -> dict[str, Any]:
     """The query of the request, checked. A parameter that is given twice is a fault.
 
     Without webargs, whose machinery a flat query does not need: live frames are asked for often.
     """
-    twice = [Fault(name, "is given twice", in_query=True) for name, values in request.args.lists() if len(values) > 1]
+    return dict(_read_query(schema, request.query_string))
+
+
+@functools.lru_cache(maxsize=128)
+def _read_query(schema: marshmallow.Schema, query: bytes) -> dict[str, Any]:
+    """Remembered, as a client asks for the same thing again and again."""
+    given = request.args
+    twice = [Fault(name, "is given twice", in_query=True) for name, values in given.lists() if len(values) > 1]
     if twice:
         raise Invalid(*twice)
     try:
-        return schema.load(request.args.to_dict(), unknown=marshmallow.RAISE)
+        found: dict[str, Any] = schema.load(given.to_dict(), unknown=marshmallow.RAISE)
     except marshmallow.ValidationError as error:
         faults: list[Fault] = []
         _collect(error.messages, "", True, faults)
         raise Invalid(*faults) from None
+    return found
 
 
 def _collect(messages: Any, where: str, in_query: bool, faults: list[Fault]) -> None:
