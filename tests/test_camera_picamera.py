@@ -13,7 +13,7 @@ import pytest
 from piapi.errors import CameraTimeout, CameraUnavailable, UnsupportedControl
 from piapi.hardware.base import CameraConfig, Frame, StillRequest
 from piapi.hardware.camera_picamera import PicameraCamera, detect
-from piapi.hardware.imaging import JpegImage
+from piapi.hardware.jpeg_image import JpegImage
 from tests import fake_picamera
 from tests.fakes import FakeClock
 

@@ -14,7 +14,9 @@ import pytest
 
 from piapi.hardware import imaging
 from piapi.hardware.base import Image
-from piapi.hardware.imaging import JpegImage, RgbImage, YuvImage, target_size
+from piapi.hardware.imaging import RgbImage, YuvImage
+from piapi.hardware.jpeg_image import JpegImage
+from piapi.hardware.sizes import target_size
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 180, 40), (30, 40, 210), (230, 210, 40)
 CORNERS = (RED, GREEN, BLUE, YELLOW)

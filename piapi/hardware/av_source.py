@@ -11,16 +11,17 @@ import errno
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import numpy as np
 
 from piapi.errors import CameraUnavailable
 from piapi.hardware import v4l2
 from piapi.hardware.base import Image
-from piapi.hardware.imaging import JpegImage, Pixels, YuvImage
+from piapi.hardware.jpeg_image import JpegImage
 from piapi.hardware.mjpeg import whole_jpeg
+
+if TYPE_CHECKING:
+    from piapi.hardware.imaging import Pixels
 
 #: An `av.VideoFrame` as it was decoded, or a whole JPEG as it came.
 Picture = Any | bytes
@@ -124,6 +125,8 @@ class Converter:
                 picture = decoder.decode(self._av.Packet(picture))[0]
             except (OSError, ValueError, IndexError):
                 return None
+        from piapi.hardware.imaging import YuvImage  # with numpy, which JPEGs that are passed on do not need
+
         frame = self.full_range(picture, limit)
         return YuvImage(*(_pixels(plane) for plane in frame.planes))
 
@@ -159,6 +162,8 @@ def fitting(size: Size, limit: Size) -> Size:
 
 def _pixels(plane: Any) -> Pixels:
     """A plane without the padding at the end of its lines. The view keeps the frame's memory alive."""
+    import numpy as np
+
     lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     return lines[: plane.height, : plane.width]
 

@@ -15,9 +15,10 @@ from piapi.clock import Clock
 from piapi.errors import CameraTimeout, CameraUnavailable
 from piapi.hardware import detection
 from piapi.hardware.base import CameraConfig, Capabilities, Control, ControlValue, Frame, Still, StillRequest, ignore
-from piapi.hardware.imaging import JpegImage, target_size
+from piapi.hardware.jpeg_image import JpegImage
 from piapi.hardware.libcamera_controls import check
 from piapi.hardware.mjpeg_frames import MjpegFrames
+from piapi.hardware.sizes import target_size
 
 _ERRORS = (ImportError, OSError, RuntimeError)
 _FIRST_FRAME_S = 5.0

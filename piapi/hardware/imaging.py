@@ -1,4 +1,4 @@
-"""Pictures in memory: the `Image` of `base.py` over pixels, over planes and over a JPEG as it came.
+"""Pictures in memory: the `Image` of `base.py` over pixels and over planes.
 
 simplejpeg (libjpeg-turbo) encodes and decodes without holding the GIL; where there is no wheel of it (32-bit ARM)
 Pillow does the same, and holds it. So it does with an old simplejpeg, as in Raspberry Pi OS 12 (1.6.6): one before 1.8
@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
 from piapi.hardware.base import ImageFormat
+from piapi.hardware.sizes import part_to_show, target_size
 
 try:
     import simplejpeg
@@ -110,72 +110,7 @@ class YuvImage:
         return _saved(picture, "JPEG", quality=quality or DEFAULT_QUALITY)
 
 
-@dataclass(frozen=True)
-class JpegImage:
-    """A JPEG as the camera made it. It is passed on untouched unless it is to be turned, scaled or squeezed.
-
-    Data that is no JPEG, or is cut off, raises ValueError when its size is asked for or its pixels are needed.
-    """
-
-    data: bytes
-    rotation: int = 0
-
-    @cached_property
-    def _size(self) -> tuple[int, int]:
-        if simplejpeg is not None:  # a tenth of the time, and every live frame is asked
-            with contextlib.suppress(ValueError):
-                height, width, *_ = simplejpeg.decode_jpeg_header(self.data)
-                return width, height
-        try:
-            with PIL.Image.open(io.BytesIO(self.data), formats=("JPEG",)) as picture:
-                return picture.size
-        except OSError:
-            raise ValueError("this is no JPEG, or one that ends within its header") from None
-
-    @property
-    def width(self) -> int:
-        """Pixels, after rotation."""
-        return self._size[self.rotation // 90 % 2]
-
-    @property
-    def height(self) -> int:
-        """Pixels, after rotation."""
-        return self._size[1 - self.rotation // 90 % 2]
-
-    def rotated(self, degrees: int) -> JpegImage:
-        """Turned clockwise."""
-        return JpegImage(self.data, (self.rotation + degrees) % 360) if degrees else self
-
-    def encode(self, format: ImageFormat, *, width: int = 0, height: int = 0, quality: int = 0) -> bytes:
-        """As a file; the very bytes of the camera where nothing has to change."""
-        size = target_size(self.width, self.height, width, height)
-        if format == "jpeg" and not quality and not self.rotation and size == (self.width, self.height):
-            return self.data
-        _, _, across, down = part_to_show(self.width, self.height, width, height)
-        least = (-(-self.width * size[0] // across), -(-self.height * size[1] // down))
-        pixels = RgbImage(_decoded(self.data, *(least if self.rotation in (0, 180) else least[::-1])))
-        return pixels.rotated(self.rotation).encode(format, width=size[0], height=size[1], quality=quality)
-
-
-def target_size(width: int, height: int, to_width: int, to_height: int) -> tuple[int, int]:
-    """The size to scale to: as it is for 0 × 0, in proportion where one of the two is 0."""
-    if to_width and not to_height:
-        return to_width, max(1, round(height * to_width / width))
-    if to_height and not to_width:
-        return max(1, round(width * to_height / height)), to_height
-    return (to_width, to_height) if to_width else (width, height)
-
-
-def part_to_show(width: int, height: int, to_width: int, to_height: int) -> tuple[int, int, int, int]:
-    """x, y, width and height of the middle that has the shape asked for: a picture is cut, never squeezed."""
-    if not (to_width and to_height):
-        return 0, 0, width, height
-    across = min(width, max(1, round(height * to_width / to_height)))
-    down = min(height, max(1, round(width * to_height / to_width)))
-    return (width - across) // 2, (height - down) // 2, across, down
-
-
-def _decoded(data: bytes, least_width: int, least_height: int) -> Pixels:
+def decoded(data: bytes, least_width: int, least_height: int) -> Pixels:
     """RGB pixels of a JPEG, reduced while decoding (by 8ths, in the DCT) to no less than the given size.
 
     Raises ValueError when it is cut off. Lesser faults, such as the stray bytes of some webcams, are passed over: so
