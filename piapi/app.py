@@ -12,17 +12,19 @@ from flask import Flask
 import config
 from piapi import api, web
 from piapi.api.services import Services
-from piapi.clock import Clock, SystemClock
+from piapi.clock import Clock, SystemClock, boot_id
 from piapi.hardware import open_hardware
 from piapi.hardware.base import Camera, CameraConfig
 from piapi.runtime import Chore, Runtime
 from piapi.services.access import Access
 from piapi.services.cameras import Cameras, CameraService
 from piapi.services.events import Events
+from piapi.services.idempotency import Keys
 from piapi.services.live import ViewerPlaces
 from piapi.services.photos import Photos
 from piapi.storage.cameras import CameraRows
 from piapi.storage.database import Database
+from piapi.storage.idempotency import KeyRows
 from piapi.storage.photos import PhotoLibrary
 from piapi.storage.tokens import TokenRows
 
@@ -34,6 +36,9 @@ FREE_THREADS = 3
 
 NOTE_USE_EVERY_S = 60.0
 """Seconds between two times that the last use of tokens is written down: a write a request would wear out the card."""
+
+FORGET_KEYS_EVERY_S = 600.0
+"""Seconds between two times that the keys of requests are looked through for old ones."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -65,6 +70,7 @@ def create_app(
         ),
         photos=Photos(library),
         events=events,
+        keys=Keys(KeyRows(database), clock, boot_id()),
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs),
     )
@@ -73,7 +79,10 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     joined = api.register(app, settings.server.names)
     app.register_blueprint(web.blp)
-    chores = [Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True)]
+    chores = [
+        Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True),
+        Chore("old keys of requests", FORGET_KEYS_EVERY_S, services.keys.forget_old),
+    ]
     app.extensions["piapi"] = Runtime(services, database, [library.prepare], chores, lambda: api.document(joined))
     app.wsgi_app = _secured(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 
@@ -39,6 +40,11 @@ class SystemClock:
     def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
         """Wait on a held condition."""
         return condition.wait(None if timeout is None else max(timeout, 0.0))
+
+
+def boot_id() -> str:
+    """What names this boot of the machine, as long as it lasts (random(4)): `Clock.monotonic` compares within one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def wall_time_of(clock: Clock, moment: float) -> datetime:

@@ -12,12 +12,13 @@ from piapi.api.auth import caller, on_camera, requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
 from piapi.api.fields import Boolean, Integer, Number, QueryInteger, QueryNumber, Text, between, links
+from piapi.api.idempotency import id_in, made_at, once
 from piapi.api.live import MEDIA_TYPE, stream_response
-from piapi.api.photos import PhotoPage, PhotoSchema, list_photos, photo_document, with_etag
+from piapi.api.photos import PhotoPage, PhotoSchema, list_photos, path_of, photo_document, with_etag
 from piapi.api.services import services
 from piapi.clock import format_time
 from piapi.errors import CameraBusy, CameraTimeout, CameraUnavailable, Invalid, StorageFull, TooManyViewers
-from piapi.models import PhotoFilter
+from piapi.models import Photo, PhotoFilter
 from piapi.services.cameras import CameraService, CameraState
 from piapi.services.photos import PhotoRequest
 
@@ -210,13 +211,17 @@ class CameraPhotos(MethodView):
     @on_camera("capture")
     @blp.raises(CameraUnavailable, CameraTimeout, CameraBusy, StorageFull, Invalid)
     @blp.arguments(PhotoRequestSchema, required=False)
+    @once(lambda location: _made(services().photos.get(id_in(location))))
     @blp.response(201, PhotoSchema, headers={"Location": {"schema": {"type": "string", "format": "uri-reference"}}})
     def post(self, wanted: dict[str, Any], camera: CameraService) -> Response:
         """Take a photo and keep it; on disk and synced before the answer."""
-        photo = services().photos.take(camera, PhotoRequest(**wanted))
-        response = with_etag(photo, make_response(photo_document(photo), 201))
-        response.headers["Location"] = f"/api/v1/photos/{photo.id}"
-        return response
+        return _made(services().photos.take(camera, PhotoRequest(**wanted), lambda photo: made_at(path_of(photo))))
+
+
+def _made(photo: Photo) -> Response:
+    response = with_etag(photo, make_response(photo_document(photo), 201))
+    response.headers["Location"] = path_of(photo)
+    return response
 
 
 def camera_document(state: CameraState) -> dict[str, Any]:

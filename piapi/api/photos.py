@@ -171,9 +171,14 @@ def photo_file(photo: Photo) -> Response:
     return send_file(services().photos.file(photo), photo.sha256, MEDIA_TYPES[photo.format], name)
 
 
+def path_of(photo: Photo) -> str:
+    """Where it is."""
+    return f"/api/v1/photos/{photo.id}"
+
+
 def photo_document(photo: Photo) -> dict[str, Any]:
     """A photo, as clients see it."""
-    here = f"/api/v1/photos/{photo.id}"
+    here = path_of(photo)
     return {
         "id": photo.id,
         "camera": photo.camera,

@@ -10,6 +10,7 @@ from piapi.clock import Clock
 from piapi.services.access import Access
 from piapi.services.cameras import Cameras
 from piapi.services.events import Events
+from piapi.services.idempotency import Keys
 from piapi.services.photos import Photos
 
 
@@ -21,6 +22,7 @@ class Services:
     cameras: Cameras
     photos: Photos
     events: Events
+    keys: Keys
     clock: Clock
     emulated: bool
 

@@ -13,6 +13,7 @@ from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
 from piapi.api.conditional import etag_of, not_modified, require_match
 from piapi.api.fields import Integer, Text, between, links
+from piapi.api.idempotency import id_in, made_at, once
 from piapi.api.services import services
 from piapi.clock import format_time
 from piapi.errors import PreconditionFailed
@@ -38,7 +39,7 @@ class TokenSchema(Schema):
 class NewTokenSchema(TokenSchema):
     """A token with its secret, which is shown this once."""
 
-    token = fields.String(required=True)
+    token = fields.String(metadata={"description": "The secret. An answer that is given again leaves it out."})
 
 
 class TokenRequestSchema(Schema):
@@ -75,19 +76,18 @@ class TokenList(MethodView):
 
     @requires("system:*:admin")
     @blp.arguments(TokenRequestSchema)
+    @once(lambda location: _made(services().access.token(id_in(location))), secret=("token",))
     @blp.response(201, NewTokenSchema, headers={"Location": {"schema": {"type": "string", "format": "uri-reference"}}})
     def post(self, wanted: dict[str, Any]) -> Response:
         """Make a token; its secret is in the answer, and nowhere else."""
         token, secret = services().access.create_token(
             wanted["name"],
+            lambda token: made_at(path_of(token)),
             scopes=wanted.get("scopes", ()),
             role=wanted.get("role"),
             expires_in_s=wanted.get("expires_in_s"),
         )
-        response = make_response({**token_document(token), "token": secret}, 201)
-        response.headers["Location"] = f"/api/v1/tokens/{token.id}"
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return _made(token, token=secret)
 
 
 @blp.route("/tokens/<id>")
@@ -110,6 +110,18 @@ class TokenItem(MethodView):
         services().access.revoke(token.id)
 
 
+def _made(made: Token, **secret: str) -> Response:
+    response = make_response({**token_document(made), **secret}, 201)
+    response.headers["Location"] = path_of(made)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def path_of(token: Token) -> str:
+    """Where it is."""
+    return f"/api/v1/tokens/{token.id}"
+
+
 def token_document(token: Token) -> dict[str, Any]:
     """A token, as clients see it."""
     return {
@@ -120,7 +132,7 @@ def token_document(token: Token) -> dict[str, Any]:
         "created_at": format_time(token.created_at),
         "expires_at": token.expires_at and format_time(token.expires_at),
         "last_used_at": token.last_used_at and format_time(token.last_used_at),
-        "links": {"self": f"/api/v1/tokens/{token.id}"},
+        "links": {"self": path_of(token)},
     }
 
 

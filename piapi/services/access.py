@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from piapi.clock import Clock
 from piapi.errors import Fault, Invalid, NotFound
 from piapi.models import ROLES, VERBS, Caller, Token
-from piapi.storage.database import to_millis
+from piapi.storage.database import Along, to_millis
 from piapi.storage.tokens import TokenRows
 
 PREFIX = "piapi_"
@@ -38,9 +38,17 @@ class Access:
         self._lock = threading.Lock()
 
     def create_token(
-        self, name: str, *, scopes: Sequence[str] = (), role: str | None = None, expires_in_s: float | None = None
+        self,
+        name: str,
+        *along: Callable[[Token], Along],
+        scopes: Sequence[str] = (),
+        role: str | None = None,
+        expires_in_s: float | None = None,
     ) -> tuple[Token, str]:
-        """Make a token with scopes or a role (one of the two). Gives it with its secret, this once."""
+        """Make a token with scopes or a role (one of the two). Gives it with its secret, this once.
+
+        What `along` make of it is written in the same transaction.
+        """
         granted = tuple(scopes) if role is None else ROLES[role]
         check_scopes(granted)
         secret = PREFIX + _encode(self._random(32))
@@ -54,7 +62,7 @@ class Access:
             expires_at=None if expires_in_s is None else now + timedelta(seconds=expires_in_s),
             last_used_at=None,
         )
-        self._rows.add(token, _digest(secret))
+        self._rows.add(token, _digest(secret), *(of(token) for of in along))
         return token, secret
 
     def authenticate(self, secret: str) -> Caller | None:

@@ -16,6 +16,7 @@ from piapi.models import Photo, PhotoFilter, PhotoFormat
 from piapi.services.cameras import CameraService
 from piapi.services.exif import with_exif
 from piapi.services.thumbnails import THUMBNAIL_WIDTHS, kept_width, make_thumbnail
+from piapi.storage.database import Along
 from piapi.storage.photos import PhotoLibrary
 
 #: Requests that may make thumbnails, or wait for it, at once: a browser sends six, and each takes a thread.
@@ -45,8 +46,8 @@ class Photos:
         self._waiting = threading.BoundedSemaphore(MOST_THUMBNAILS)
         self._changing = threading.Lock()
 
-    def take(self, camera: CameraService, wanted: PhotoRequest) -> Photo:
-        """Take a photo and keep it: on disk and synced when this returns."""
+    def take(self, camera: CameraService, wanted: PhotoRequest, *along: Callable[[Photo], Along]) -> Photo:
+        """Take a photo and keep it: on disk and synced when this returns, and with it what `along` make of it."""
         taken = camera.take(wanted.width, wanted.height, wanted.controls or {}, raw=wanted.format == "dng")
         picture, image = taken.picture, taken.picture.image
         width, height = _size_of(wanted, camera, image.width, image.height)
@@ -72,7 +73,7 @@ class Photos:
             metadata=picture.metadata,
             emulated=picture.emulated,
         )
-        kept = self._library.add(photo, data)
+        kept = self._library.add(photo, data, *(of(photo) for of in along))
         if wanted.format == "dng":  # nothing here develops raw, so its thumbnails come from what the camera made of it
             for size in THUMBNAIL_WIDTHS:
                 self._library.keep_thumbnail(kept, size, picture.jpeg(size))

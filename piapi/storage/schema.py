@@ -59,20 +59,21 @@ STEPS: tuple[str, ...] = (
     CREATE INDEX events_by_type ON events (type, id);
 
     CREATE TABLE idempotency (
+        seq        INTEGER PRIMARY KEY AUTOINCREMENT,
         caller     TEXT NOT NULL,
         method     TEXT NOT NULL,
         path       TEXT NOT NULL,
-        key        TEXT NOT NULL,
-        digest     BLOB NOT NULL,            -- SHA-256 of the body
-        status     INTEGER,                  -- of the answer; none yet: it runs, or was cut off
+        key        BLOB NOT NULL,            -- SHA-256 of the client's key, which itself is nowhere
+        digest     BLOB NOT NULL,            -- HMAC-SHA256 of query and body, by the client's key
         location   TEXT,                     -- what it made, as soon as that exists
+        status     INTEGER,                  -- of the answer; none yet: it runs, or was cut off
         headers    TEXT,                     -- JSON
         body       BLOB,
         created_at INTEGER NOT NULL,
         boot_id    TEXT NOT NULL,            -- its age within one boot is by the clock that never jumps
         boot_ms    INTEGER NOT NULL,
-        PRIMARY KEY (caller, method, path, key)
-    ) STRICT, WITHOUT ROWID;
+        UNIQUE (caller, method, path, key)
+    ) STRICT;
 
     CREATE TABLE users (
         name       TEXT PRIMARY KEY,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from piapi.models import Caller, Token
-from piapi.storage.database import Database, from_millis, to_millis
+from piapi.storage.database import Along, Database, from_millis, to_millis
 
 
 class TokenRows:
@@ -16,8 +16,8 @@ class TokenRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, token: Token, digest: bytes) -> None:
-        """Keep a new token."""
+    def add(self, token: Token, digest: bytes, *along: Along) -> None:
+        """Keep a new token, and `along` with it."""
         values = (
             token.id,
             token.name,
@@ -33,6 +33,8 @@ class TokenRows:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
+            for more in along:
+                more(connection)
 
     def find(self, digest: bytes) -> tuple[Caller, int | None, bytes] | None:
         """Who has the token with this hash, until when (in ms since 1970), and the hash as it is stored."""
