@@ -284,6 +284,53 @@ def test_what_is_no_request_gets_a_problem(client: socket.socket, nonsense: byte
     assert read_to_end(client) == b""
 
 
+@pytest.mark.parametrize("path", ["/", "/echo", "/careful", "/echoing", "/stream"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"zz\r\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello5\r\nhello\r\n0\r\n\r\n\r\n\r\n",
+        b"5;\x01\r\nhello\r\n0\r\n\r\n",
+        b"0\r\nno trailer\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+    ids=["no number", "negative", "no end of a chunk", "bad extension", "bad trailer", "nothing"],
+)
+def test_a_malformed_body_is_a_problem_whether_it_is_read_or_not(
+    server: Server, client: socket.socket, path: str, body: bytes
+) -> None:
+    before = len(server.lines)
+    client.sendall(request(path, "Transfer-Encoding: chunked", method="POST", body=body))
+    assert is_problem(read_answer(client), 400, "bad-request")
+    assert read_to_end(client) == b""
+    assert "Traceback" not in "".join(server.lines[before:])
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        request("/", "Content-Length: 10", method="POST", body=b"hello"),
+        request("/echo", "Content-Length: 10", method="POST"),
+        request("/", "Transfer-Encoding: chunked", method="POST", body=b"a\r\nhello"),
+        request("/echo", "Transfer-Encoding: chunked", method="POST", body=b"5\r\nhello\r\n"),
+        request("/careful", "Transfer-Encoding: chunked", method="POST", body=b"5\r\nhello\r\n0\r\n"),
+        HELLO[:-2],
+    ],
+    ids=["length", "no body", "in a chunk", "between chunks", "before the end", "header"],
+)
+def test_a_request_that_ends_early_is_a_problem_at_once(server: Server, client: socket.socket, begun: bytes) -> None:
+    before = len(server.lines)
+    client.sendall(HELLO + begun)
+    client.shutdown(socket.SHUT_WR)
+    assert read_answer(client)[0] == 200
+    answer = read_answer(client)
+    assert is_problem(answer, 400, "bad-request")
+    assert json.loads(answer[2])["detail"] == "The request ended before it was whole."
+    assert read_to_end(client) == b""
+    assert "Traceback" not in "".join(server.lines[before:])
+
+
 def test_an_exception_of_the_application_is_a_problem_that_tells_nothing(server: Server, client: socket.socket) -> None:
     client.sendall(request("/boom"))
     answer = read_answer(client)

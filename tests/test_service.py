@@ -336,6 +336,21 @@ def test_a_chunked_body_that_is_too_large_is_refused_in_the_same_words(service: 
     assert answer.startswith(b"HTTP/1.1 413") and b"/problems/too-large" in answer, answer[:300]
 
 
+@pytest.mark.parametrize("body", [b"zz\r\n\r\n0\r\n\r\n", b"5\r\n{}\r\n", b"2\r\n{}0\r\n\r\n"], ids=range(3))
+def test_a_photo_is_not_taken_for_a_body_that_is_none(service: Service, token: str, body: bytes) -> None:
+    def photos() -> bytes:
+        return service.call("GET", "/api/v1/photos?limit=1", token)[2]
+
+    before = photos()
+    head = (
+        f"POST /api/v1/cameras/front/photos HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    answer = raw(service, head.encode() + body)
+    assert answer.startswith(b"HTTP/1.1 400") and b"/problems/bad-request" in answer, answer[:300]
+    assert photos() == before
+
+
 def test_a_body_of_a_megabyte_is_refused_and_the_answer_arrives(service: Service, token: str) -> None:
     for size in (70_000, 1_000_000, 5_000_000):
         head = (

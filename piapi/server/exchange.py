@@ -64,6 +64,8 @@ class Exchange:
         environ["wsgi.multithread"] = True
         if connection.oversized:
             environ[OVERSIZED] = True
+        else:  # now, so that nothing is done for a request whose body turns out to be none
+            environ["wsgi.input"] = request.read_body()
         if worker.is_last_request() or connection.oversized or not worker.settings.keepalive:
             response.force_close()
         body = self._body = worker.wsgi(environ, response.start_response)
@@ -100,7 +102,6 @@ class Exchange:
         if self._response.should_close():
             connection.after = After.CLOSE
             return
-        self.request.skip_body()
         connection.after = After.KEEP
         if rest := self._unreader.rest():
             connection.incoming.put_back(rest)

@@ -5,6 +5,7 @@ A request costs about 0.1 ms in all of them together, a third of it in settings 
 
 from __future__ import annotations
 
+import io
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +76,11 @@ class ClientRequest(Request):
             trust = self._connection.trust = super()._peer_trusted_for_forwarded()
         return trust
 
-    def skip_body(self) -> None:
-        """Read past what the application did not want to know."""
-        if getattr(self.body.reader, "length", None) != 0:
-            while self.body.read(65536):
-                pass
+    def read_body(self) -> io.BytesIO:
+        """All of the body, which is here and within the bound. Raises what gunicorn's parser raises."""
+        if getattr(self.body.reader, "length", None) == 0:
+            return io.BytesIO()
+        return io.BytesIO(self.body.read())
 
 
 class DatedResponse(Response):

@@ -50,6 +50,8 @@ class Receiving:
         data = connection.transport.receive(_RECEIVE_SIZE)
         if data is None:
             self._poller.watch(connection, REQUEST)
+        elif not data and connection.state is State.READING and connection.incoming.buffer:
+            self.refuse(connection, 400, "The request ended before it was whole.")
         elif not data:
             self._poller.close(connection)
         else:
