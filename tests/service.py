@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ class Service:
         if self.process.stdout:
             self.process.stdout.close()
         return code
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until it is so."""
+    limit, deadline = threading.Event(), time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        limit.wait(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

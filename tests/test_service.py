@@ -12,16 +12,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 
 import pytest
 from PIL import Image
 
 from tests import footage
-from tests.service import ROOT, Service, environment, running
+from tests.service import ROOT, Service, children_of, environment, eventually, running
 
 SIMULATED = """
 [storage]
@@ -44,18 +43,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def token(service: Service) -> str:
     return service.token()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until it is so."""
-    limit, deadline = Event(), time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        limit.wait(0.02)
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextlib.contextmanager
