@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -42,6 +43,9 @@ proc_name = "piapi"
 
 _lock = FolderLock(settings.storage.path)
 
+#: A connection has two descriptors while it takes a file.
+_DESCRIPTORS = 2 * worker_connections + 512
+
 
 def on_starting(server):
     """Refuse to be the second service on one data folder, before anything else."""
@@ -50,6 +54,9 @@ def on_starting(server):
         _lock.acquire()
     except PiApiError as error:
         sys.exit(f"piapi cannot start: {error}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _DESCRIPTORS:  # 1024 by default, which as many slow downloads would use up
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
 
 
 def when_ready(server):

@@ -170,11 +170,11 @@ def test_what_was_acknowledged_is_whole_and_nothing_is_done_twice_after_200_kill
         clients = [pool.submit(Client(ledger, f"client{n}", token).run) for n, token in enumerate(tokens)]
         ledger.is_up.set()
         for number in range(KILLS):
-            ledger.wait_for_more(chance.randint(1, 4))
+            ledger.wait_for_more(chance.randint(1, 8))
             ledger.let_pass(chance.uniform(0, 0.04))
             kill_worker(service)
             if number % (KILLS // KILLS_OF_ALL) == 0:
-                ledger.wait_for_more(chance.randint(1, 4))
+                ledger.wait_for_more(chance.randint(1, 8))
                 ledger.is_up.clear()
                 kill_all(service)
                 service = start()

@@ -371,6 +371,24 @@ def test_the_longest_idle_gives_way(house: House) -> None:
     assert newest.read(len(HEAD)) == HEAD
 
 
+def test_where_none_is_idle_the_longest_unfinished_request_gives_way() -> None:
+    clock = SetClock()
+    house = House(PATIENT, clock)
+    silent, halves = house.connect(), []
+    for _ in range(3):
+        clock.time += 1
+        halves.append(house.connect())
+        halves[-1].send(GET[:-1])
+        house.settle()
+    for client in (silent, halves[0]):
+        house.poller.make_room()
+        assert client.read_to_end() == b""
+    for client in halves[1:]:
+        client.send(GET[-1:])
+        assert client.read(len(HEAD)) == HEAD
+    house.close()
+
+
 def test_a_client_that_says_no_more_still_gets_its_answer(house: House) -> None:
     client = house.connect()
     client.send(GET)

@@ -119,7 +119,7 @@ class Poller:
         self.call(self._drain)
 
     def make_room(self) -> None:
-        """Close the connection that has been idle longest, if there is one."""
+        """Close the connection that has been idle longest; where none is, the one longest at sending its request."""
         self.call(self._close_oldest_idle)
 
     def call(self, function: Callable[[], None]) -> None:
@@ -299,9 +299,11 @@ class Poller:
             connection.transport.socket.shutdown(socket.SHUT_RDWR)
 
     def _close_oldest_idle(self) -> None:
-        idle = [connection for connection in list(self.connections.values()) if connection.state is State.IDLE]
-        if idle:
-            self._hang_up(min(idle, key=lambda connection: connection.deadline))
+        for state in (State.IDLE, State.READING):
+            waiting = [connection for connection in list(self.connections.values()) if connection.state is state]
+            if waiting:
+                self._hang_up(min(waiting, key=lambda connection: connection.deadline))
+                return
 
     def _drain(self) -> None:
         self.draining = True

@@ -97,9 +97,9 @@ class Worker(ThreadWorker):
 
     def _set_accepting(self) -> None:
         full = len(self.wire.connections) >= self.worker_connections
-        if full:
-            self.wire.make_room()
         self.set_accept_enabled(not full and time.monotonic() >= self._accept_at)
+        if full:  # after that: who closes looks whether this thread has to be told
+            self.wire.make_room()
 
     def accept(self, listener: socket.socket) -> None:
         """Accept all who wait, as far as there is room."""
