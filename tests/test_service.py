@@ -113,16 +113,18 @@ def test_no_signal_makes_a_second_owner_of_the_hardware(service: Service, token:
 
 
 def test_it_ends_at_once_while_a_long_exposure_is_under_way(tmp_path: Path) -> None:
-    with running(tmp_path, SIMULATED) as service, ThreadPoolExecutor(1) as pool:
+    with running(tmp_path, SIMULATED) as service, contextlib.closing(service.connect()) as waiting:
         token = service.token()
         controls = {"controls": {"exposure": "manual", "exposure_s": 1.0}}
         assert service.call("POST", "/api/v1/cameras/front/photos", token, controls)[0] == 201
         controls["controls"]["exposure_s"] = 30.0
-        photo = pool.submit(service.call, "POST", "/api/v1/cameras/front/photos", token, controls)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        waiting.request("POST", "/api/v1/cameras/front/photos", json.dumps(controls), headers)
+        assert service.call("GET", "/api/v1/health/live")[0] == 200, "and so the photo, which came before, is under way"
         began = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - began < 8
-        assert photo.result(30)[0] == 503
+        assert waiting.getresponse().status == 503
 
 
 def test_cameras_that_keep_all_waiting_leave_threads_for_the_rest(tmp_path: Path) -> None:
