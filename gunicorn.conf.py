@@ -17,6 +17,7 @@ from config import in_force  # noqa: E402
 from piapi import __version__  # noqa: E402
 from piapi.errors import PiApiError  # noqa: E402
 from piapi.storage.files import FolderLock  # noqa: E402
+from piapi.storage.marker import require_disk  # noqa: E402
 
 try:
     settings = in_force()
@@ -41,6 +42,9 @@ errorlog = "-"
 worker_tmp_dir = "/dev/shm"  # noqa: S108 — the heartbeat's file; a disk that is slow must not kill the worker
 proc_name = "piapi"
 
+#: What gunicorn's arbiter takes for a worker that would fail again (Arbiter.WORKER_BOOT_ERROR): the master ends too.
+_WORKER_BOOT_ERROR = 3
+
 _lock = FolderLock(settings.storage.path)
 
 #: A connection has two descriptors while it takes a file.
@@ -48,9 +52,10 @@ _DESCRIPTORS = 2 * worker_connections + 512
 
 
 def on_starting(server):
-    """Refuse to be the second service on one data folder, before anything else."""
+    """Refuse to be the second service on one data folder, or to use a folder whose disk is away, first of all."""
     sys.path.insert(0, _HERE)
     try:
+        require_disk(settings.storage.path, settings.storage.on_own_disk)
         _lock.acquire()
     except PiApiError as error:
         sys.exit(f"piapi cannot start: {error}")
@@ -92,7 +97,12 @@ def post_worker_init(worker):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     runtime = worker.wsgi.extensions["piapi"]
     worker.before_draining = runtime.interrupt
-    runtime.start()
+    try:
+        require_disk(settings.storage.path, settings.storage.on_own_disk)  # it may have gone since the master began
+        runtime.start()
+    except PiApiError as error:
+        sys.stderr.write(f"piapi cannot start: {error}\n")
+        sys.exit(_WORKER_BOOT_ERROR)
 
 
 def worker_exit(server, worker):

@@ -22,11 +22,17 @@ from piapi.services.events import Events
 from piapi.services.idempotency import Keys
 from piapi.services.live import ViewerPlaces
 from piapi.services.photos import Photos
+from piapi.services.recovery import Recovery
+from piapi.services.retention import Retention
+from piapi.services.space import Space
 from piapi.storage.cameras import CameraRows
 from piapi.storage.database import Database
 from piapi.storage.idempotency import KeyRows
+from piapi.storage.inventory import Inventory
 from piapi.storage.photos import PhotoLibrary
+from piapi.storage.reserve import Reserve
 from piapi.storage.tokens import TokenRows
+from piapi.timekeeping import clock_is_synchronised
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,6 +45,12 @@ NOTE_USE_EVERY_S = 60.0
 
 FORGET_KEYS_EVERY_S = 600.0
 """Seconds between two times that the keys of requests are looked through for old ones."""
+
+LOOK_AT_DISK_EVERY_S = 5.0
+"""Seconds; a statvfs(2) and a row of the database each time."""
+
+KEEP_AGE_EVERY_S = 60.0
+"""Seconds."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -58,9 +70,17 @@ def create_app(
     clock = clock or SystemClock()
     configs = [CameraConfig(name=name, **asdict(camera)) for name, camera in settings.cameras.items()]
     cameras = hardware if hardware is not None else open_hardware(configs, clock)
-    database = Database(settings.storage.path / "piapi.db")
-    library = PhotoLibrary(database, settings.storage.path, settings.storage.floor_bytes)
+    storage = settings.storage
+    reserve = Reserve(storage.path)
+    database = Database(storage.path / "piapi.db", make_room=reserve.give_up)
+    library = PhotoLibrary(database, storage.path, storage.floor_bytes, lambda: _is_believed(settings.clock))
     events = Events(database, clock)
+    recovery = Recovery(library, Inventory(database, storage.path), events, clock)
+    space = Space(storage.path, storage.floor_bytes, events, reserve)
+    library.on_full.append(space.refuse)
+    retention = Retention(
+        library, events, clock, storage.quota_bytes, storage.max_age_days, lambda: _is_believed(settings.clock)
+    )
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
     waiting = threading.Semaphore(settings.server.threads - FREE_THREADS)
     services = Services(
@@ -82,10 +102,20 @@ def create_app(
     chores = [
         Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True),
         Chore("old keys of requests", FORGET_KEYS_EVERY_S, services.keys.forget_old),
+        Chore("free space", LOOK_AT_DISK_EVERY_S, space.look),
+        Chore("photos without a row", LOOK_AT_DISK_EVERY_S, recovery.adopt_more),
+        Chore("the quota of photos", LOOK_AT_DISK_EVERY_S, retention.keep_quota),
+        Chore("the age of photos", KEEP_AGE_EVERY_S, retention.keep_age),
     ]
-    app.extensions["piapi"] = Runtime(services, database, [library.prepare], chores, lambda: api.document(joined))
+    prepare = [library.prepare, recovery.run, reserve.keep]
+    app.extensions["piapi"] = Runtime(services, database, prepare, chores, lambda: api.document(joined))
     app.wsgi_app = _secured(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
+
+
+def _is_believed(clock: config.ClockTrust) -> bool:
+    """Whether the wall clock is right, as far as the machine or its owner knows."""
+    return clock.trust == "always" or clock_is_synchronised() is True
 
 
 class PiApi(Flask):

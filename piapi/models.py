@@ -115,6 +115,8 @@ class Photo:
     pinned: bool
     metadata: Mapping[str, Any]
     emulated: bool
+    is_missing: bool = False
+    """Its file was not there at the last start."""
 
 
 @dataclass(frozen=True, slots=True)

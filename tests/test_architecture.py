@@ -17,6 +17,7 @@ LAYERS = {
     "piapi.models": {"piapi.errors"},
     "piapi.clock": {"piapi.errors"},
     "piapi.memory": set(),
+    "piapi.timekeeping": set(),
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}

@@ -99,15 +99,18 @@ def on_camera(
 
 
 def on_photo(
-    verb: str, produces: tuple[str, ...] = ("application/json",)
+    verb: str, produces: tuple[str, ...] = ("application/json",), even_missing: bool = False
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The view is about the photo `id` of its path, gets it as `photo`, and needs `camera:<its camera>:<verb>`."""
+    """The view is about the photo `id` of its path, gets it as `photo`, and needs `camera:<its camera>:<verb>`.
+
+    `even_missing`: also about one whose file has gone.
+    """
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
         def admit(kwargs: dict[str, Any]) -> None:
             if not _may_any("camera", verb):
                 raise Forbidden(f"camera:*:{verb}")
-            photo = services().photos.get(kwargs.pop("id"))
+            photo = services().photos.get(kwargs.pop("id"), even_missing)
             check_scope(f"camera:{photo.camera}:{verb}")
             check_acceptable(tuple(MEDIA_TYPES[photo.format] if kind == "image/*" else kind for kind in produces))
             kwargs["photo"] = photo

@@ -116,7 +116,7 @@ class PhotoItem(MethodView):
         changed = services().photos.change(photo.id, changes, allow=lambda current: require_match(etag(current)))
         return with_etag(changed, make_response(photo_document(changed)))
 
-    @on_photo("capture")
+    @on_photo("capture", even_missing=True)
     @blp.raises(PreconditionFailed)
     @blp.response(204)
     def delete(self, photo: Photo) -> None:

@@ -12,13 +12,16 @@ import click
 import config
 from piapi.errors import ConfigurationError, PiApiError
 from piapi.storage.database import Database
+from piapi.storage.marker import require_disk
 
 
 @contextlib.contextmanager
 def opened_database() -> Iterator[Database]:
     """The database of the data folder that the settings name; made where there is none yet."""
     with in_words():
-        folder = config.load().storage.path
+        storage = config.load().storage
+        folder = storage.path
+        require_disk(folder, storage.on_own_disk)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

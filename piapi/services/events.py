@@ -33,6 +33,10 @@ class Events:
 
         return add
 
+    def newest_type(self, *types: str) -> str | None:
+        """Which of these was written last, in this run or one before; None when none is kept."""
+        return self._rows.newest_type(*types)
+
     def record(self, type: str, subject: str, data: Mapping[str, Any] | None = None, *, actor: str = NOBODY) -> None:
         """Write an entry of its own, synced when this returns. Raises StorageError."""
         add = self.entry(type, subject, data, actor=actor)

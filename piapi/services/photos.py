@@ -14,7 +14,7 @@ from piapi.errors import NotFound, TooManyRequests
 from piapi.hardware.base import ControlValue
 from piapi.models import Photo, PhotoFilter, PhotoFormat
 from piapi.services.cameras import CameraService
-from piapi.services.exif import with_exif
+from piapi.services.exif import record_for, with_exif
 from piapi.services.thumbnails import THUMBNAIL_WIDTHS, kept_width, make_thumbnail
 from piapi.storage.database import Along
 from piapi.storage.photos import PhotoLibrary
@@ -56,8 +56,8 @@ class Photos:
         else:
             data = image.encode(wanted.format, width=width, height=height, quality=wanted.quality)
             model = camera.owner.capabilities.model if camera.owner.capabilities else None
-            if wanted.format == "jpeg":
-                data = with_exif(data, picture.captured_at, model, picture.metadata)
+            record = record_for(camera.name, picture.captured_at, wanted.label, picture.metadata, picture.emulated)
+            data = with_exif(data, picture.captured_at, model, picture.metadata, record)
         photo = Photo(
             seq=0,
             id=self._random(8).hex(),
@@ -79,11 +79,14 @@ class Photos:
                 self._library.keep_thumbnail(kept, size, picture.jpeg(size))
         return kept
 
-    def get(self, id: str) -> Photo:
-        """Raises NotFound."""
-        if photo := self._library.get(id):
-            return photo
-        raise NotFound(f"There is no photo {id}.")
+    def get(self, id: str, even_missing: bool = False) -> Photo:
+        """Raises NotFound; unless `even_missing`, also for a photo whose file has gone."""
+        photo = self._library.get(id)
+        if photo is None:
+            raise NotFound(f"There is no photo {id}.")
+        if photo.is_missing and not even_missing:
+            raise NotFound("The file of this photo has gone. Put it back and start piapi again, or delete the photo.")
+        return photo
 
     def page(self, chosen: PhotoFilter, limit: int, before: tuple[int, int] | None) -> list[Photo]:
         """Newest first."""
@@ -101,7 +104,7 @@ class Photos:
     def remove(self, id: str, allow: Callable[[Photo], None]) -> None:
         """Remove a photo for good, if `allow` raises nothing for it as it is now. Raises NotFound."""
         with self._changing:
-            photo = self.get(id)
+            photo = self.get(id, even_missing=True)
             allow(photo)
             self._library.remove(photo)
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from piapi.errors import DatabaseUnusable, StorageBusy, StorageError, StorageFull
 from piapi.storage import schema
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 Along = Callable[[sqlite3.Connection], None]
 """Statements that belong to a transaction of somebody else: an event to what it tells of, a key to what it made."""
 
+Result = TypeVar("Result")
+
 #: How long a writer of another process (the command line) is waited for.
 BUSY_TIMEOUT_S = 10.0
 
@@ -31,8 +33,10 @@ BUSY_TIMEOUT_S = 10.0
 class Database:
     """A database file. `open` migrates it; until then nothing can be read or written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make_room: Callable[[], bool] = lambda: False) -> None:
+        """`make_room` frees some space on a disk that is full to the last byte; False when there is none to free."""
         self.path = path
+        self._make_room = make_room
         self.on_commit: list[Callable[[], None]] = []
         """Called after each transaction, by the thread that made it, with nothing held."""
         self._local = threading.local()
@@ -44,8 +48,16 @@ class Database:
     def open(self, migrate: bool = True) -> None:
         """Create, or bring forward; without `migrate` one of an earlier version is refused (a service may be using it).
 
-        Raises DatabaseUnusable, and then nothing has been changed.
+        Raises DatabaseUnusable, StorageFull or StorageError, and then nothing has been changed.
         """
+        try:
+            self._open(migrate)
+        except StorageFull:
+            if not self._make_room():
+                raise
+            self._open(migrate)
+
+    def _open(self, migrate: bool) -> None:
         try:
             self._writer = writer = self._connect()
             version = _version_of(writer)
@@ -64,6 +76,8 @@ class Database:
                 _migrate(writer)
         except sqlite3.DatabaseError as error:
             self.close()
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _OF_THE_DISK:
+                raise _in_words(error) from error
             raise DatabaseUnusable(
                 f"{self.path} cannot be used: {error}. It was left as it is; restore a backup, or move it away."
             ) from error
@@ -107,6 +121,17 @@ class Database:
                 raise _in_words(error) from error
         for tell in self.on_commit:
             tell()
+
+    def write_to_free(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+        """A transaction after which there is more space: it uses the room kept for it where none is left."""
+        try:
+            with self.write() as connection:
+                return change(connection)
+        except StorageFull:
+            if not self._make_room():
+                raise
+        with self.write() as connection:
+            return change(connection)
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -168,12 +193,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+#: Codes of SQLite that say nothing of the database itself.
+_OF_THE_DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY})
+_OF_THE_DISK |= {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}
+
+
 def _in_words(error: sqlite3.OperationalError) -> StorageError:
     code = error.sqlite_errorcode & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHMSIZE:
         return StorageFull("The disk is full. Delete photos, or use a larger disk.")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StorageBusy("Another program has been writing to the database for too long. Try again.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StorageError(f"The database cannot be written ({error}). Check whose the data folder is, and its disk.")
     return StorageError(f"The database cannot be written: {error}.")
 
 

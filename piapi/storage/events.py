@@ -28,6 +28,15 @@ class EventRows:
             (to_millis(at), type, subject, actor, json.dumps(data, separators=(",", ":"), ensure_ascii=False)),
         )
 
+    def newest_type(self, *types: str) -> str | None:
+        """Which of these was written last."""
+        marks = ", ".join("?" * len(types))
+        row = self._database.read_one(
+            f"SELECT type FROM events WHERE type IN ({marks}) ORDER BY id DESC LIMIT 1",  # noqa: S608 — no value in it
+            types,
+        )
+        return str(row["type"]) if row else None
+
     def after(self, id: int, limit: int) -> list[Event]:
         """Oldest first, from the entry behind this one on."""
         return [

@@ -7,12 +7,16 @@ import errno
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from piapi.errors import DataFolderInUse, StorageError, StorageFull
 
 #: Ending of a file that is being written. One that is left over was never acknowledged.
 PART = ".part"
+
+#: Ending of a mark beside it: the file of this name, which is in its place already, is not acknowledged yet.
+PENDING = ".pending"
 
 
 def write_durably(path: Path, data: bytes, incoming: Path) -> None:
@@ -35,7 +39,29 @@ def write_durably(path: Path, data: bytes, incoming: Path) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise _in_words(error) from error
+        raise in_words(error) from error
+
+
+@contextlib.contextmanager
+def pending(path: Path, incoming: Path) -> Iterator[None]:
+    """While the block runs, a mark in `incoming` says that the file at `path` belongs to nobody yet.
+
+    What is killed meanwhile leaves the mark, so that a start can tell this file from an acknowledged one whose row is
+    lost. When the block raises, the file goes. Raises StorageFull.
+    """
+    mark = incoming / (path.name + PENDING)
+    try:
+        mark.touch()
+    except OSError as error:
+        raise in_words(error) from error
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # the photo is kept all the same, and the next start clears this away
+        mark.unlink()
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -48,7 +74,7 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise _in_words(error) from error
+        raise in_words(error) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -101,7 +127,8 @@ class FolderLock:
             self._descriptor = None
 
 
-def _in_words(error: OSError) -> StorageError:
+def in_words(error: OSError) -> StorageError:
+    """What the operating system says of a file, as an error of ours."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("The disk is full. Delete photos, or use a larger disk.")
     return StorageError(f"The data folder cannot be written: {error.strerror}.")

@@ -107,6 +107,34 @@ STEPS: tuple[str, ...] = (
     ) STRICT;
 
     ALTER TABLE photos ADD COLUMN missing_since INTEGER;  -- its file was not there
+    ALTER TABLE photos ADD COLUMN is_dated INTEGER NOT NULL DEFAULT 1;  -- the clock was believed when it was taken
+    DROP INDEX photos_by_time;
+    DROP INDEX photos_by_camera;
+    DROP INDEX photos_by_label;
+    CREATE INDEX photos_by_time ON photos (captured_at, seq) WHERE missing_since IS NULL;
+    CREATE INDEX photos_by_camera ON photos (camera, captured_at, seq) WHERE missing_since IS NULL;
+    CREATE INDEX photos_by_label ON photos (label, captured_at, seq) WHERE label IS NOT NULL AND missing_since IS NULL;
+    CREATE INDEX photos_unpinned ON photos (seq) WHERE pinned = 0 AND missing_since IS NULL;
+
+    CREATE TABLE photo_totals (              -- of photos that have their file; one row, kept by the triggers
+        photos INTEGER NOT NULL,
+        bytes  INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO photo_totals SELECT count(*), coalesce(sum(size_bytes), 0) FROM photos;
+    CREATE TRIGGER photo_added AFTER INSERT ON photos WHEN NEW.missing_since IS NULL BEGIN
+        UPDATE photo_totals SET photos = photos + 1, bytes = bytes + NEW.size_bytes;
+    END;
+    CREATE TRIGGER photo_removed AFTER DELETE ON photos WHEN OLD.missing_since IS NULL BEGIN
+        UPDATE photo_totals SET photos = photos - 1, bytes = bytes - OLD.size_bytes;
+    END;
+    CREATE TRIGGER photo_gone AFTER UPDATE OF missing_since ON photos
+    WHEN OLD.missing_since IS NULL AND NEW.missing_since IS NOT NULL BEGIN
+        UPDATE photo_totals SET photos = photos - 1, bytes = bytes - OLD.size_bytes;
+    END;
+    CREATE TRIGGER photo_back AFTER UPDATE OF missing_since ON photos
+    WHEN OLD.missing_since IS NOT NULL AND NEW.missing_since IS NULL BEGIN
+        UPDATE photo_totals SET photos = photos + 1, bytes = bytes + NEW.size_bytes;
+    END;
     """,
 )
 
