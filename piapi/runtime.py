@@ -80,6 +80,8 @@ class Runtime:
         for close in (*parts, self._database.close):
             try:
                 close()
+            except PiApiError as error:
+                log.warning("while closing: %s", error)
             except Exception:  # noqa: BLE001 — the others have to be closed all the same
                 log.exception("fault while closing")
         self._housekeeper = None
