@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from PIL import Image
 
 import config
 from piapi.api.services import Services
-from piapi.app import create_app
 from piapi.clock import format_time
 from piapi.errors import DataDiskMissing, StorageBusy
 from piapi.services import recovery
@@ -27,36 +24,7 @@ from piapi.storage.inventory import Inventory
 from piapi.storage.photos import PhotoLibrary
 from tests.conftest import Api, assert_problem
 from tests.fakes import FakeClock
-
-
-@contextlib.contextmanager
-def started(settings: config.Settings) -> Iterator[Api]:
-    """The application, from a start to a close, with a client that may do everything."""
-    app = create_app(settings)
-    runtime = app.extensions["piapi"]
-    try:
-        runtime.start()
-        _, secret = runtime.services.access.create_token("test", role="admin")
-        yield Api(app.test_client(), secret)
-    finally:
-        runtime.close()
-
-
-def take(api: Api, **wanted: Any) -> dict[str, Any]:
-    response = api.post("/cameras/demo/photos", json={"width": 64, **wanted})
-    assert response.status_code == 201, response.get_data(as_text=True)
-    photo: dict[str, Any] = response.get_json()
-    return photo
-
-
-def file_of(settings: config.Settings, photo: dict[str, Any]) -> Path:
-    (path,) = (settings.storage.path / "photos" / photo["id"][:2]).glob(f"{photo['id']}.*")
-    return path
-
-
-def execute(settings: config.Settings, sql: str, *values: object) -> list[Any]:
-    with contextlib.closing(sqlite3.connect(settings.storage.path / "piapi.db")) as connection, connection:
-        return connection.execute(sql, values).fetchall()
+from tests.library import execute, file_of, started, take
 
 
 def events_of(settings: config.Settings, type: str) -> list[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,9 @@ import click
 
 import config
 from piapi import __version__
+from piapi.cli.backup import backup, restore
 from piapi.cli.data import in_words
+from piapi.cli.fsck import fsck
 from piapi.cli.tokens import tokens
 
 
@@ -20,6 +22,9 @@ def main() -> None:
 
 
 main.add_command(tokens)
+main.add_command(fsck)
+main.add_command(backup)
+main.add_command(restore)
 
 
 @main.command("check-config")

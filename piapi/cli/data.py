@@ -13,21 +13,24 @@ import config
 from piapi.errors import ConfigurationError, PiApiError
 from piapi.storage.database import Database
 from piapi.storage.marker import require_disk
+from piapi.storage.reserve import Reserve
 
 
 @contextlib.contextmanager
-def opened_database() -> Iterator[Database]:
-    """The database of the data folder that the settings name; made where there is none yet."""
+def opened_database(make: bool = True) -> Iterator[Database]:
+    """The database of the data folder that the settings name; made where there is none yet, unless told otherwise."""
     with in_words():
         storage = config.load().storage
         folder = storage.path
         require_disk(folder, storage.on_own_disk)
+        if not make and not (folder / "piapi.db").exists():
+            raise click.ClickException(f"There is no database in {folder}.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise click.ClickException(f"{folder}: {error.strerror}") from error
         with as_owner_of(folder):
-            database = Database(folder / "piapi.db")
+            database = Database(folder / "piapi.db", make_room=Reserve(folder).give_up)
             database.open(migrate=False)
             try:
                 yield database

@@ -74,7 +74,7 @@ class Recovery:
         if not self._strays:
             return
         until = self._clock.monotonic() + ADOPTING_S
-        while self._strays and self._clock.monotonic() < until:
+        while self._strays:
             name = self._strays[-1]
             try:
                 self._adopt(self._library.place(name))
@@ -83,6 +83,8 @@ class Recovery:
             except OSError as error:
                 raise in_words(error) from error
             self._strays.pop()
+            if self._clock.monotonic() >= until:
+                break
         if not self._strays:
             log.warning("recovery has ended: %d photos adopted, %d files set aside", self._adopted, self._set_aside)
 

@@ -71,7 +71,7 @@ class Database:
                     raise DatabaseUnusable(
                         f"{self.path} is of an earlier piapi; start the service once, it migrates it."
                     )
-                self._copy(writer, version)
+                self._copy(version)
             if version < schema.VERSION:
                 _migrate(writer)
         except sqlite3.DatabaseError as error:
@@ -149,13 +149,23 @@ class Database:
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
-    def _copy(self, writer: sqlite3.Connection, version: int) -> None:
+    def copy_to(self, path: Path) -> None:
+        """The database as it is at one instant, into a new file. Waits for no writer, and none waits for it.
+
+        Raises StorageError.
+        """
+        try:
+            with contextlib.closing(self._connect()) as source, contextlib.closing(sqlite3.connect(path)) as target:
+                source.backup(target)
+        except sqlite3.OperationalError as error:
+            raise _in_words(error) from error
+
+    def _copy(self, version: int) -> None:
         """Keep the database as it was before a migration, beside it."""
         copy = self.path.with_name(f"{self.path.name}.v{version}")
         part = copy.with_name(f"{copy.name}.part")
         part.unlink(missing_ok=True)
-        with contextlib.closing(sqlite3.connect(part)) as target:
-            writer.backup(target)
+        self.copy_to(part)
         part.replace(copy)
         sync_folder(copy.parent)
         log.info("kept a copy of the database before the migration: %s", copy.name)

@@ -198,6 +198,13 @@ class PhotoLibrary:
         except OSError as error:
             raise in_words(error) from error
 
+    def after(self, seq: int, limit: int) -> list[Photo]:
+        """Those that have their file, in the order in which they were kept, behind the one with this number."""
+        rows = self._database.read(
+            "SELECT * FROM photos WHERE seq > ? AND missing_since IS NULL ORDER BY seq LIMIT ?", (seq, limit)
+        )
+        return [_photo(row) for row in rows]
+
     def taken_bytes(self) -> int:
         """Of all photos that have their file."""
         row = self._database.read_one("SELECT bytes FROM photo_totals")
