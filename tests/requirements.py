@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -17,3 +18,13 @@ def require(program: str) -> str:
     if os.environ.get("PIAPI_TEST_REQUIRE") == "all":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def mount(*arguments: object) -> None:
+    """mount(8), as root. Where that is not allowed the test is skipped, or fails where all of them are required."""
+    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    if os.environ.get("PIAPI_TEST_REQUIRE") == "all":
+        pytest.fail(done.stderr)
+    pytest.skip(done.stderr)

@@ -18,6 +18,7 @@ import config
 from piapi.app import create_app
 from piapi.runtime import Runtime
 from tests.conftest import Api, assert_problem
+from tests.requirements import mount
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a tmpfs")
 
@@ -27,7 +28,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
+    mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", folder)
     try:
         yield folder
     finally:
@@ -53,12 +54,10 @@ class Machine:
 
     def fill(self) -> None:
         """Somebody else takes all that is left."""
-        with (self.folder.parent / "film.mkv").open("ab", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(65536)) or file.write(bytes(1))
-        with (self.folder.parent / "film.mkv").open("ab", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(bytes(512)):
-                pass
+        for size in (65536, 512):
+            with (self.folder.parent / "film.mkv").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
         assert os.statvfs(self.folder).f_bavail == 0
 
     def chore(self, name: str) -> None:

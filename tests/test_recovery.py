@@ -15,7 +15,7 @@ from PIL import Image
 import config
 from piapi.api.services import Services
 from piapi.clock import format_time
-from piapi.errors import DataDiskMissing, StorageBusy
+from piapi.errors import DataDiskMissing, StorageBusy, StorageFull
 from piapi.services import recovery
 from piapi.services.events import Events
 from piapi.services.recovery import Recovery
@@ -168,6 +168,28 @@ def test_an_adoption_that_fails_is_tried_again(settings: config.Settings, monkey
     mending.adopt_more()
     assert execute(settings, "SELECT count(*) FROM photos") == [(1,)]
     database.close()
+
+
+def test_a_start_on_a_full_disk_goes_on_and_mends_when_there_is_space(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with started(settings) as api:
+        stray, gone, kept = (take(api) for _ in range(3))
+        token = api.token
+    execute(settings, "DELETE FROM photos WHERE id = ?", stray["id"])
+    file_of(settings, gone).unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhotoLibrary, "add_row", full)
+        patch.setattr(Inventory, "mark", full)
+        with started(settings, token) as api:
+            assert_problem(api.get(gone["links"]["file"]), 404, "not-found")
+            assert api.delete(kept["links"]["self"]).status_code == 204
+    with started(settings, token) as api:
+        assert [item["id"] for item in api.get("/photos").get_json()["items"]] == [stray["id"]]
 
 
 # Killed in between ----------------------------------------------------------------------------------------------------

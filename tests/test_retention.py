@@ -100,12 +100,15 @@ def test_a_quota_that_is_met_to_the_byte_removes_nothing(shelf: Shelf) -> None:
     assert shelf.ids() == ids
 
 
-def test_pinned_photos_stay_whatever_the_quota(shelf: Shelf) -> None:
+def test_pinned_photos_stay_whatever_the_quota(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
     pinned = {shelf.add(pinned=True) for _ in range(5)}
     for _ in range(5):
         shelf.add()
-    shelf.retention(quota_bytes=100).keep_quota()
+    retention = shelf.retention(quota_bytes=100)
+    for _ in range(3):
+        retention.keep_quota()
     assert shelf.ids() == pinned
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
 
 
 def test_the_quota_goes_by_the_order_of_keeping_whatever_the_clock_said(shelf: Shelf) -> None:

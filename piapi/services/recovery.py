@@ -15,21 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from piapi.clock import Clock, format_time
-from piapi.errors import DataDiskMissing
+from piapi.errors import DataDiskMissing, StorageFull
 from piapi.models import Photo, PhotoFormat
 from piapi.services.events import Events
 from piapi.services.exif import record_of
 from piapi.storage.files import in_words
 from piapi.storage.inventory import Differences, Inventory
-from piapi.storage.photos import ENDINGS, PhotoLibrary
+from piapi.storage.photos import ENDINGS, MOST_LINES, PhotoLibrary
 
 log = logging.getLogger(__name__)
 
 UNKNOWN_CAMERA = "recovered"
 """The camera of a photo whose file does not say it."""
-
-#: Lines in the log for one kind of finding; what is more is a sum.
-MOST_LINES = 20
 
 #: Seconds that files are adopted before the service starts, and at each turn of the housekeeper after that. A start
 #: must not take minutes: whoever watches it (gunicorn, systemd) would end it.
@@ -51,7 +48,7 @@ class Recovery:
         self._set_aside = 0
 
     def run(self, accept_empty: bool = False) -> None:
-        """Compare, mark, adopt. What there is no time for is adopted later, by `adopt_more`.
+        """Compare, mark, adopt. What there is no time or space for is adopted later, by `adopt_more`.
 
         Raises DataDiskMissing where there should be photos and not one file is there (unless `accept_empty`), and
         StorageError.
@@ -62,12 +59,15 @@ class Recovery:
                 f"The database knows {len(found.gone)} photos, and not one of their files is in the folder photos "
                 "beside it. Mount the disk they are on, or put them back. If they are gone for good: piapi fsck --mend"
             )
-        self._mark(found)
         self._clear(found.thumbnails)
         self._strays = self._oldest_first(found.strays)
         if self._strays:
             log.warning("%d photos have a file and no row; they get one", len(self._strays))
-        self.adopt_more()
+        try:
+            self._mark(found)
+            self.adopt_more()
+        except StorageFull as error:  # on a full disk one wants to come in, and delete something
+            log.warning("recovery goes on when there is space: %s", error)
 
     def adopt_more(self) -> None:
         """Make rows for the files that have none, for a few seconds. Raises StorageError."""

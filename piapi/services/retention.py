@@ -46,6 +46,8 @@ class Retention:
         self._quota = quota_bytes
         self._max_age = timedelta(days=max_age_days)
         self._is_clock_believed = is_clock_believed
+        self._is_hopeless = False
+        """Whether the log says already that nothing is left to remove."""
 
     def keep_quota(self) -> None:
         """Remove the photos that were kept first, until the rest fits the quota. Raises StorageError."""
@@ -55,7 +57,11 @@ class Retention:
                 return
             first = self._library.first_unpinned(AT_ONCE)
             if not self._remove(_enough(first, over), "quota"):
+                if not self._is_hopeless:
+                    log.warning("pinned photos alone are %d bytes over the quota: no other photo is kept", over)
+                self._is_hopeless = True
                 return
+            self._is_hopeless = False
 
     def keep_age(self) -> None:
         """Remove what is older than the owner wants. Raises StorageError."""

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 ENDINGS: Mapping[PhotoFormat, str] = {"jpeg": "jpg", "png": "png", "dng": "dng"}
 
+MOST_LINES = 20
+"""In the log, for one kind of finding at a start; what is more is a sum."""
+
 #: The last marker of a JPEG (ITU-T T.81, table B.1).
 _END_OF_IMAGE = b"\xff\xd9"
 
@@ -52,6 +55,7 @@ class PhotoLibrary:
 
         Raises StorageError.
         """
+        parts = 0
         try:
             for name in ("photos", "thumbnails", "incoming"):
                 (self._folder / name).mkdir(parents=True, exist_ok=True)
@@ -59,8 +63,12 @@ class PhotoLibrary:
                 if left.suffix == PENDING:
                     self._settle(left.stem)
                 else:
-                    log.info("removed %s, which was half written and never acknowledged", left.name)
+                    parts += 1
+                    if parts <= MOST_LINES:
+                        log.info("removed %s, which was half written and never acknowledged", left.name)
                 left.unlink()
+            if parts > MOST_LINES:
+                log.info("… and %d more", parts - MOST_LINES)
             sync_folder(self._folder)
         except OSError as error:
             raise in_words(error) from error
