@@ -26,6 +26,7 @@ PiApiError
     ├── StorageFull             no space above the floor
     ├── StorageBusy             another process holds the database for too long
     ├── DatabaseUnusable        the database is damaged or from a later version
+    ├── NotABackup              a file to be restored is none, or is damaged
     ├── DataDiskMissing         the disk of the data folder is not mounted
     └── DataFolderInUse         another piapi owns this data folder
 """
@@ -166,6 +167,10 @@ class StorageBusy(StorageError):
 
 class DatabaseUnusable(StorageError):
     """The database is damaged, or was written by a later version. Nothing was changed."""
+
+
+class NotABackup(StorageError):
+    """What is to be restored is no backup, is cut off, or was written by a later piapi. Nothing was changed."""
 
 
 class DataDiskMissing(StorageError):

@@ -76,6 +76,7 @@ PROBLEMS: dict[type[errors.PiApiError], tuple[int, str]] = {
     errors.AccessError: (403, "forbidden"),
     errors.ConfigurationError: (500, "internal-error"),
     errors.DatabaseUnusable: (500, "internal-error"),
+    errors.NotABackup: (500, "internal-error"),
     errors.DataDiskMissing: (500, "internal-error"),
     errors.DataFolderInUse: (500, "internal-error"),
     errors.StorageError: (500, "internal-error"),

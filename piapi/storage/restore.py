@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from piapi.errors import StorageError
+from piapi.errors import NotABackup
 from piapi.storage import schema
 from piapi.storage.backup import DATABASE, END, FORMAT, MANIFEST, SETTINGS
 from piapi.storage.database import Database
@@ -32,10 +32,6 @@ from piapi.storage.photos import name_of
 _MOST_BYTES = 500_000_000
 
 _PHOTO = re.compile(rf"photos/([0-9a-f]{{2}})/({PHOTO_NAME.pattern})")
-
-
-class NotABackup(StorageError):
-    """The file is none, is cut off, or was written by a later piapi. Nothing was changed."""
 
 
 @dataclass(slots=True)
