@@ -132,8 +132,7 @@ def assert_sound(folder: Path) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert list((folder / "data").rglob("*.part")) == []
     done = fsck(folder)
-    if "No such command" not in done.stderr:  # AT MERGING: remove this line, as soon as there is `piapi fsck`
-        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def assert_kept(service: Service, ledger: Ledger, token: str) -> None:
