@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import footprint, latency, paging, slow_viewer, snapshot, stored_photo, streaming
+from benchmarks import footprint, latency, paging, restart, slow_viewer, snapshot, stalled, stored_photo, streaming
 from benchmarks.lab import Lab
 from benchmarks.processes import CLIENT_CORE, CORES, Failed, Missing
 from benchmarks.table import Row, not_measured, show
@@ -27,9 +27,11 @@ BENCHMARKS: dict[str, Callable[[Lab], list[Row]]] = {
     "streaming": streaming.measure,
     "slow_viewer": slow_viewer.measure,
     "latency": latency.measure,
+    "stalled": stalled.measure,
     "paging": paging.measure,
     "stored_photo": stored_photo.measure,
     "footprint": footprint.measure,
+    "restart": restart.measure,
 }
 
 _BUILD = Path(__file__).parent.parent / "build"

@@ -113,9 +113,9 @@ class Caller:
     """One kept-alive connection that asks, waits for the whole answer, and asks again. As little Python as can be: what
     the client costs would hide what the server costs."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, timeout_s: float | None = None) -> None:
         self._server = server
-        self._connection = socket.create_connection(("127.0.0.1", server.port))
+        self._connection = socket.create_connection(("127.0.0.1", server.port), timeout_s)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:

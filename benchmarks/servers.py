@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import config
 from benchmarks.lab import Lab
 from benchmarks.processes import Failed, Running, free_port, program, running, wait_for_answer
 from benchmarks.tools import FPS, Webcam
@@ -17,7 +18,7 @@ from benchmarks.tools import FPS, Webcam
 _HERE = Path(__file__).parent
 CAMERA = "bench"
 STREAM_PATHS = {"piapi": f"/api/v1/cameras/{CAMERA}/stream", "ustreamer": "/stream", "Flask generator": "/stream"}
-THREADS = 8
+THREADS = config.Server().threads
 """Of piapi, by default; its peers get as many."""
 
 

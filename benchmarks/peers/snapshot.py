@@ -1,4 +1,4 @@
-"""A bare Flask view that returns one JPEG."""
+"""Bare Flask views: one returns a JPEG, one a few words."""
 
 import os
 from pathlib import Path
@@ -13,3 +13,8 @@ app = Flask(__name__)
 @app.get("/snapshot")
 def snapshot() -> Response:
     return Response(JPEG, mimetype="image/jpeg")
+
+
+@app.get("/")
+def hello() -> dict[str, str]:
+    return {"name": "bare"}
