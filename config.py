@@ -126,6 +126,9 @@ class Server:
     names: tuple[str, ...] = setting((), texts, "Host names accepted beside the machine's own names and addresses.")
     max_viewers: int = setting(64, integer(1, 1000), "Live viewers at once, over all cameras; the next one gets 503.")
     trusted_proxies: tuple[str, ...] = setting((), texts, "Addresses whose X-Forwarded-* headers are believed.")
+    log_level: str = setting(
+        "info", one_of("debug", "info", "warning", "error"), "Least that is logged.", "PIAPI_LOG_LEVEL"
+    )
     threads: int = setting(16, integer(4, 64), "Threads that answer requests.")
 
 

@@ -14,7 +14,7 @@ _HERE = str(Path(__file__).resolve().parent)
 sys.path.insert(0, _HERE)
 
 from config import in_force  # noqa: E402
-from piapi import __version__  # noqa: E402
+from piapi import __version__, logs  # noqa: E402
 from piapi.errors import PiApiError  # noqa: E402
 from piapi.storage.files import FolderLock  # noqa: E402
 from piapi.storage.marker import require_disk  # noqa: E402
@@ -37,8 +37,8 @@ preload_app = False
 control_socket_disable = True
 forwarded_allow_ips = ",".join(settings.server.trusted_proxies)
 accesslog = None
-loglevel = "info"
-errorlog = "-"
+loglevel = settings.server.log_level
+logconfig_dict = logs.configuration(settings.server.log_level)
 worker_tmp_dir = "/dev/shm"  # noqa: S108 — the heartbeat's file; a disk that is slow must not kill the worker
 proc_name = "piapi"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, request
 
 import config
 from piapi import api, web
@@ -15,16 +18,19 @@ from piapi.api.services import Services
 from piapi.clock import Clock, SystemClock, boot_id
 from piapi.hardware import open_hardware
 from piapi.hardware.base import Camera, CameraConfig
+from piapi.logs import request_id
 from piapi.runtime import Chore, Runtime
 from piapi.services.access import Access
 from piapi.services.cameras import Cameras, CameraService
 from piapi.services.events import Events
 from piapi.services.idempotency import Keys
 from piapi.services.live import ViewerPlaces
+from piapi.services.metrics import Metrics
 from piapi.services.photos import Photos
 from piapi.services.recovery import Recovery
 from piapi.services.retention import Retention
 from piapi.services.space import Space
+from piapi.services.system import System
 from piapi.storage.cameras import CameraRows
 from piapi.storage.database import Database
 from piapi.storage.idempotency import KeyRows
@@ -51,6 +57,12 @@ LOOK_AT_DISK_EVERY_S = 5.0
 
 KEEP_AGE_EVERY_S = 60.0
 """Seconds."""
+
+_ROUTE = "piapi.route"
+"""In the WSGI environment: the rule that matched. Flask forgets the request before its answer comes back to us."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""One that a client or a proxy may bring along."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -82,21 +94,27 @@ def create_app(
         library, events, clock, storage.quota_bytes, storage.max_age_days, lambda: _is_believed(settings.clock)
     )
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
-    waiting = threading.Semaphore(settings.server.threads - FREE_THREADS)
+    waiting, metrics = threading.Semaphore(settings.server.threads - FREE_THREADS), Metrics()
     services = Services(
         access=Access(TokenRows(database), clock),
         cameras=Cameras(
-            {item.name: CameraService(item, cameras[item.name], rows, places, clock, waiting) for item in configs}
+            {
+                item.name: CameraService(item, cameras[item.name], rows, places, clock, waiting, metrics)
+                for item in configs
+            }
         ),
         photos=Photos(library),
         events=events,
         keys=Keys(KeyRows(database), clock, boot_id()),
+        metrics=metrics,
+        system=System(library, storage.path, storage.floor_bytes, lambda: _is_synchronised(settings.clock), clock),
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs),
     )
     app = PiApi("piapi", root_path=str(web.FOLDER), static_folder=None, template_folder="templates")
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # every route denies unless it says otherwise
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.before_request(_note_route)
     joined = api.register(app, settings.server.names)
     app.register_blueprint(web.blp)
     chores = [
@@ -109,13 +127,18 @@ def create_app(
     ]
     prepare = [library.prepare, recovery.run, reserve.keep]
     app.extensions["piapi"] = Runtime(services, database, prepare, chores, lambda: api.document(joined))
-    app.wsgi_app = _secured(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = _around(app.wsgi_app, metrics)  # type: ignore[method-assign, assignment]
     return app
 
 
-def _is_believed(clock: config.ClockTrust) -> bool:
+def _is_synchronised(clock: config.ClockTrust) -> bool | None:
     """Whether the wall clock is right, as far as the machine or its owner knows."""
-    return clock.trust == "always" or clock_is_synchronised() is True
+    return True if clock.trust == "always" else clock_is_synchronised()
+
+
+def _is_believed(clock: config.ClockTrust) -> bool:
+    """Whether something may be removed by the wall clock."""
+    return _is_synchronised(clock) is True
 
 
 class PiApi(Flask):
@@ -126,16 +149,40 @@ class PiApi(Flask):
         return func
 
 
-def _secured(application: WSGIApplication) -> WSGIApplication:
-    """Adds what an answer does not say itself. Around the application, where a header costs no more than a tuple."""
+def _note_route() -> None:
+    if request.url_rule is not None:
+        request.environ[_ROUTE] = request.url_rule.rule
+
+
+def _around(application: WSGIApplication, metrics: Metrics) -> WSGIApplication:
+    """What every answer has and every request leaves: security headers, a request id, its place in the figures.
+
+    Around the application, where a header costs no more than a tuple.
+    """
     always = tuple(SECURITY_HEADERS.items())
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began, answered = perf_counter(), 0
+        id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not _REQUEST_ID.fullmatch(id):
+            id = os.urandom(6).hex()
+        request_id.set(id)
+
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
+            nonlocal answered
+            answered = int(status[:3])
             said = {name for name, _ in headers}
             headers.extend(item for item in always if item[0] not in said)
+            headers.append(("X-Request-Id", id))
             return start_response(status, headers, *more)
 
-        return application(environ, start)
+        try:
+            body = application(environ, start)
+        finally:
+            request_id.set("")
+        route = environ.get(_ROUTE)
+        method = environ["REQUEST_METHOD"] if route else "any"  # a client may make up methods, too
+        metrics.request(method, route or "unknown", answered, perf_counter() - began)
+        return body
 
     return wrapped

@@ -95,6 +95,7 @@ class Runtime:
                 for chore in [chore for chore in self._chores if due[chore] <= clock.monotonic()]:
                     if self._is_stopping:
                         break
+                    self.services.metrics.chore_lateness_s = clock.monotonic() - due[chore]
                     due[chore] = clock.monotonic() + chore.every_s
                     self._stopping.release()
                     try:

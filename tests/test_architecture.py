@@ -17,13 +17,14 @@ LAYERS = {
     "piapi.models": {"piapi.errors"},
     "piapi.clock": {"piapi.errors"},
     "piapi.memory": set(),
+    "piapi.logs": set(),
     "piapi.timekeeping": set(),
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}
     | {"piapi.memory"},
     "piapi.server": {"piapi.clock"},
-    "piapi.api": {"piapi.services", "piapi.storage", "piapi.server", "piapi.hardware.base"}
+    "piapi.api": {"piapi.logs", "piapi.services", "piapi.storage", "piapi.server", "piapi.hardware.base"}
     | {"piapi.errors", "piapi.models", "piapi.clock", "piapi"},
     "piapi.web": {"piapi.api", "piapi.services", "piapi.errors", "piapi.models", "piapi"},
     "piapi.runtime": {"piapi.api", "piapi.services", "piapi.storage", "piapi.errors"},

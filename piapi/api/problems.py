@@ -11,6 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from piapi import errors
+from piapi.logs import request_id
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ def of_our_own(error: errors.PiApiError) -> Response:
     status, slug = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
     if status == 500:
         log.error("%s: %s", type(error).__name__, error)
-        return problem(slug, "Something went wrong in piapi; its log says what.")
+        return problem(slug, words_of_fault())
     response = problem(slug, str(error), error.faults if isinstance(error, errors.Invalid) else ())
     if isinstance(error, errors.TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after_s)
@@ -164,7 +165,6 @@ def of_our_own(error: errors.PiApiError) -> Response:
     return response
 
 
-_FAULT = ("internal-error", "Something went wrong in piapi; its log says what.")
 _HTTP = {
     400: ("bad-request", "The request cannot be understood."),
     404: ("not-found", "There is nothing at this path; /api/v1/ has links to what there is."),
@@ -180,7 +180,7 @@ def of_http(error: HTTPException) -> Response | HTTPException:
     if error.code is not None and 300 <= error.code < 400:
         return error
     code = error.code or 500
-    slug, detail = _HTTP.get(code, _HTTP[400] if 400 <= code < 500 else _FAULT)
+    slug, detail = _HTTP.get(code, _HTTP[400] if 400 <= code < 500 else ("internal-error", words_of_fault()))
     response = problem(slug, detail)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after", "content-range"):
@@ -191,4 +191,9 @@ def of_http(error: HTTPException) -> Response | HTTPException:
 def of_a_fault(error: Exception) -> Response:
     """An exception that nobody expected. What it says stays in the log."""
     log.error("fault while answering %s %s", request.method, request.path, exc_info=error)
-    return problem("internal-error", "Something went wrong in piapi; its log says what.")
+    return problem("internal-error", words_of_fault())
+
+
+def words_of_fault() -> str:
+    """What a client is told of a fault of ours: where its owner finds more."""
+    return f"Something went wrong in piapi; its log says what, at [{request_id.get()}]."

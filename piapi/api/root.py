@@ -16,7 +16,9 @@ from piapi.api.services import services
 
 blp = Blueprint("service", __name__, description="The service itself")
 
-LINKS = {name: f"/api/v1/{name}" for name in ("cameras", "photos", "tokens")} | {"openapi": "/api/v1/openapi.json"}
+LINKS = {name: f"/api/v1/{name}" for name in ("cameras", "photos", "tokens", "system")} | {
+    "openapi": "/api/v1/openapi.json"
+}
 
 
 class RootSchema(Schema):

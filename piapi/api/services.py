@@ -11,7 +11,9 @@ from piapi.services.access import Access
 from piapi.services.cameras import Cameras
 from piapi.services.events import Events
 from piapi.services.idempotency import Keys
+from piapi.services.metrics import Metrics
 from piapi.services.photos import Photos
+from piapi.services.system import System
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Services:
     photos: Photos
     events: Events
     keys: Keys
+    metrics: Metrics
+    system: System
     clock: Clock
     emulated: bool
 

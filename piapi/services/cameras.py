@@ -7,12 +7,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from piapi.clock import Clock
-from piapi.errors import CameraBusy, CameraTimeout, CameraUnavailable, Fault, Invalid, NotFound, UnsupportedControl
+from piapi.errors import (
+    CameraBusy,
+    CameraTimeout,
+    CameraUnavailable,
+    Fault,
+    HardwareError,
+    Invalid,
+    NotFound,
+    UnsupportedControl,
+)
 from piapi.hardware.base import Camera, CameraConfig, Control, ControlValue, StillRequest
 from piapi.models import CameraSettings
 from piapi.services.camera_owner import CameraOwner
 from piapi.services.capture_queue import Taken
 from piapi.services.live import Picture, Viewer, ViewerPlaces
+from piapi.services.metrics import Metrics
 from piapi.storage.cameras import CameraRows
 
 #: Seconds that a picture may take, beside its exposure.
@@ -50,8 +60,10 @@ class CameraService:
         places: ViewerPlaces,
         clock: Clock,
         waiting: threading.Semaphore | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.name = config.name
+        self._metrics = metrics or Metrics()
         self.config = config
         self._rows = rows
         self._clock = clock
@@ -118,7 +130,7 @@ class CameraService:
         latest = self.owner.latest
         if max_age_s is not None and latest and self._clock.monotonic() - latest.exposed_at <= max_age_s:
             return latest
-        return self.owner.take(None, self._timeout(self._settings.controls)).picture
+        return self._taken(None, self._settings.controls).picture
 
     def take(self, width: int, height: int, controls: Mapping[str, ControlValue], raw: bool) -> Taken:
         """A still. Width and height in pixels after rotation; 0: as configured, or in proportion to the other."""
@@ -128,7 +140,17 @@ class CameraService:
             raise Invalid(Fault("/format", "dng needs a sensor that gives raw pictures, and this camera has none"))
         across, down = self._turned(width, height)
         request = StillRequest(across, down, dict(controls), raw)
-        return self.owner.take(request, self._timeout({**self._settings.controls, **controls}))
+        return self._taken(request, {**self._settings.controls, **controls})
+
+    def _taken(self, request: StillRequest | None, controls: Mapping[str, ControlValue]) -> Taken:
+        began, outcome = self._clock.monotonic(), "ok"
+        try:
+            return self.owner.take(request, self._timeout(controls))
+        except HardwareError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self._metrics.capture(self.name, outcome, self._clock.monotonic() - began)
 
     def watch(self, width: int, fps: float) -> Viewer:
         """A viewer of the live view. Waits for its first frame, so that a camera that gives none is said to.

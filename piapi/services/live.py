@@ -109,6 +109,8 @@ class LiveFeed:
         self._viewers: tuple[Viewer, ...] = ()
         self._changed = threading.Condition()
         self._sequence = 0
+        self.sent = 0
+        """Frames that were given to viewers, all together."""
         self._next_due = 0.0
         self._frames: dict[int, LiveFrame] = {}
 
@@ -116,6 +118,11 @@ class LiveFeed:
     def viewers(self) -> int:
         """How many look now."""
         return len(self._viewers)
+
+    @property
+    def encoded(self) -> int:
+        """Frames that were encoded for viewers since the start."""
+        return self._sequence
 
     def join(self, width: int, fps: float) -> Viewer:
         """A new viewer, who must `leave`. Raises TooManyViewers."""
@@ -199,7 +206,10 @@ class Viewer:
             return None
         due, self._next_due = next_due(self._next_due, frame.exposed_at, self.fps)
         self._seen = frame.sequence
-        return frame if due else None
+        if not due:
+            return None
+        self._feed.sent += 1
+        return frame
 
     def leave(self) -> None:
         """Give the place back."""

@@ -213,10 +213,14 @@ class PhotoLibrary:
         )
         return [_photo(row) for row in rows]
 
+    def totals(self) -> tuple[int, int]:
+        """How many photos have their file, and their bytes."""
+        row = self._database.read_one("SELECT photos, bytes FROM photo_totals")
+        return (row["photos"], row["bytes"]) if row else (0, 0)
+
     def taken_bytes(self) -> int:
         """Of all photos that have their file."""
-        row = self._database.read_one("SELECT bytes FROM photo_totals")
-        return int(row["bytes"]) if row else 0
+        return self.totals()[1]
 
     def first_unpinned(self, limit: int) -> list[Photo]:
         """In the order in which they were kept, which no clock that jumps can change."""
