@@ -18,6 +18,7 @@ from piapi import __version__, logs  # noqa: E402
 from piapi.errors import PiApiError  # noqa: E402
 from piapi.storage.files import FolderLock  # noqa: E402
 from piapi.storage.marker import require_disk  # noqa: E402
+from piapi.supervision import Supervision, answers, beating, take_notifier  # noqa: E402
 
 try:
     settings = in_force()
@@ -31,6 +32,8 @@ worker_class = "piapi.server.worker.Worker"
 threads = settings.server.threads
 worker_connections = 1000
 keepalive = 75
+# A worker that hangs is replaced by the master, which keeps lock and port. systemd's watchdog (WatchdogSec=90 in
+# systemd/piapi.service) comes after that: it ends the master too, when this was no help.
 timeout = 30
 graceful_timeout = 10
 preload_app = False
@@ -46,6 +49,8 @@ proc_name = "piapi"
 _WORKER_BOOT_ERROR = 3
 
 _lock = FolderLock(settings.storage.path)
+_notifier = take_notifier()
+_supervision = None  # the worker's
 
 #: A connection has two descriptors while it takes a file.
 _DESCRIPTORS = 2 * worker_connections + 512
@@ -64,6 +69,11 @@ def on_starting(server):
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
 
 
+def _url(address):
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"http://{host}:{address[1]}/"
+
+
 def when_ready(server):
     """Say where it is, and how to get in."""
     # Two workers would be two owners of the hardware: more of them, a second master, and a reload that starts the new
@@ -71,9 +81,10 @@ def when_ready(server):
     for refused in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
         signal.signal(refused, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
-    address = server.LISTENERS[0].getsockname()
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    say = [f"piapi {__version__}: http://{host}:{address[1]}/   (API: http://{host}:{address[1]}/api/v1/)"]
+    for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(ending, lambda number, frame: (_notifier.tell("STOPPING=1"), server.signal(number, frame)))
+    url = _url(server.LISTENERS[0].getsockname())
+    say = [f"piapi {__version__}: {url}   (API: {url}api/v1/)"]
     if settings.demonstration:
         say.append("SIMULATED HARDWARE: this is a demonstration; no real camera, pin or door is touched.")
     elif settings.file is None:
@@ -94,19 +105,32 @@ def pre_fork(server, worker):
 
 def post_worker_init(worker):
     """Start what has threads, in the worker; the master alone hears of a hang-up, and ends the worker in order."""
+    global _supervision
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     runtime = worker.wsgi.extensions["piapi"]
-    worker.before_draining = runtime.interrupt
+    address = worker.sockets[0].getsockname()
+    status = f"{_url(address)}{' (emulated hardware)' if runtime.services.emulated else ''}"
+    _supervision = Supervision(_notifier, [answers(address)], status)
+
+    def interrupt():
+        _supervision.interrupt()
+        runtime.interrupt()
+
+    worker.before_draining = interrupt
     try:
         require_disk(settings.storage.path, settings.storage.on_own_disk)  # it may have gone since the master began
-        runtime.start()
+        with beating(worker.notify):
+            runtime.start()
     except PiApiError as error:
         sys.stderr.write(f"piapi cannot start: {error}\n")
         sys.exit(_WORKER_BOOT_ERROR)
+    _supervision.start()
 
 
 def worker_exit(server, worker):
     """Let the hardware go."""
+    if _supervision is not None:
+        _supervision.close()
     runtime = getattr(worker.wsgi, "extensions", {}).get("piapi")
     if runtime is not None:
         runtime.close()

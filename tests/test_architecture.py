@@ -19,6 +19,7 @@ LAYERS = {
     "piapi.memory": set(),
     "piapi.logs": set(),
     "piapi.timekeeping": set(),
+    "piapi.supervision": {"piapi.clock"},
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}
