@@ -260,6 +260,10 @@ class Settings:
     """Started by hand with no configuration on a machine that is no Raspberry Pi."""
 
 
+HOME = "PIAPI_HOME"
+"""In the environment of an installed piapi: the data folder unless another is set, and where a relative one starts."""
+
+
 # Without a configuration ----------------------------------------------------------------------------------------------
 
 BY_HAND = "PIAPI_BY_HAND"
@@ -284,10 +288,15 @@ def in_force(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def is_raspberry_pi(model: Path = Path("/proc/device-tree/model")) -> bool:
     """Whether this machine says that it is one."""
+    return "Raspberry Pi" in board(model)
+
+
+def board(model: Path = Path("/proc/device-tree/model")) -> str:
+    """What this machine says it is; empty where it has no device tree."""
     try:
-        return "Raspberry Pi" in model.read_text(encoding="utf-8", errors="replace")
+        return model.read_text(encoding="utf-8", errors="replace").strip("\0\n")
     except OSError:
-        return False
+        return ""
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -309,6 +318,9 @@ def load(environ: Mapping[str, str] = os.environ, file: Path | None = None) -> S
     parts: dict[str, Any] = {}
     for name, cls in SECTIONS.items():
         parts[name] = _section(cls, name, tables.get(name, {}), file, environ, faults)
+    if home := environ.get(HOME):
+        path = parts["storage"].path
+        parts["storage"] = replace(parts["storage"], path=Path(home) if path == Storage().path else Path(home, path))
     for name, cls in NAMED_SECTIONS.items():
         parts[name] = _named(cls, name, tables.get(name, {}), file, faults)
     if faults:

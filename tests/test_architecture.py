@@ -30,7 +30,8 @@ LAYERS = {
     "piapi.web": {"piapi.api", "piapi.services", "piapi.errors", "piapi.models", "piapi"},
     "piapi.runtime": {"piapi.api", "piapi.services", "piapi.storage", "piapi.errors"},
     "piapi.cli": {"piapi.services", "piapi.storage", "piapi.errors", "piapi.models", "piapi.clock", "piapi.app"}
-    | {"piapi", "config"},
+    | {"piapi", "config", "piapi.hardware.attached"},
+    "piapi.__main__": {"piapi.cli"},
 }
 """What each part may import of piapi, beside itself. `piapi.app` joins them all, and `config` only reads errors."""
 

@@ -12,6 +12,7 @@ from piapi import __version__
 from piapi.cli.backup import backup, restore
 from piapi.cli.data import in_words
 from piapi.cli.fsck import fsck
+from piapi.cli.init import init
 from piapi.cli.tokens import tokens
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     """A Raspberry Pi's camera, pins and doors over HTTP."""
 
 
+main.add_command(init)
 main.add_command(tokens)
 main.add_command(fsck)
 main.add_command(backup)

@@ -26,7 +26,7 @@ _CAP_DEVICE_CAPS = 0x80000000
 
 #: Nodes of the Pi's own codecs, ISPs and CSI receivers, which deliver no pictures to whoever merely opens them.
 #: (drivers/media/platform and drivers/staging of the Raspberry Pi kernel.)
-_NO_CAMERAS = ("bcm2835-codec", "bcm2835-isp", "rpi-hevc-dec", "rpivid", "pispbe", "rp1-cfe", "unicam")
+NO_CAMERAS = ("bcm2835-codec", "bcm2835-isp", "rpi-hevc-dec", "rpivid", "pispbe", "rp1-cfe", "unicam")
 
 _JPEG_FORMATS = (b"MJPG", b"JPEG")
 
@@ -65,7 +65,7 @@ def query(path: str) -> Device:
     assert isinstance(all_nodes, int) and isinstance(this_node, int)  # noqa: S101 — tells the type checker
     caps = this_node if all_nodes & _CAP_DEVICE_CAPS else all_nodes
     name = _text(driver)
-    captures = bool(caps & _CAP_VIDEO_CAPTURE) and not caps & _CAP_VIDEO_M2M and name not in _NO_CAMERAS
+    captures = bool(caps & _CAP_VIDEO_CAPTURE) and not caps & _CAP_VIDEO_M2M and name not in NO_CAMERAS
     return Device(name, _text(card), captures)
 
 

@@ -1,0 +1,66 @@
+"""Which cameras are attached, by what the kernel lists in sysfs. No device is opened, so a running service is not
+disturbed, and no permission is needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from piapi.hardware.v4l2 import NO_CAMERAS
+
+#: Drivers of a Pi's camera connectors (CSI). Their nodes appear only once a sensor has answered.
+_CONNECTORS = ("unicam", "bcm2835-unicam", "rp1-cfe")
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedCamera:
+    """A camera, and the settings that lead to it."""
+
+    backend: str
+    source: str
+    model: str
+    """The kernel's name for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    name: str
+    card: str
+    driver: str
+    device: Path
+    index: int
+
+
+def attached_cameras(sysfs: Path = Path("/sys")) -> list[AttachedCamera]:
+    """Cameras on the connectors first, then USB cameras and whatever else is a capture node."""
+    nodes = sorted(_nodes(sysfs), key=lambda node: int(node.name.removeprefix("video")))
+    connectors = dict.fromkeys(node.device for node in nodes if node.driver in _CONNECTORS)
+    found = [
+        AttachedCamera("picamera2", str(number) if len(connectors) > 1 else "", "a camera on a Pi's camera connector")
+        for number, _ in enumerate(connectors)
+    ]
+    found += [
+        AttachedCamera("av", f"/dev/{node.name}", node.card)
+        for node in nodes
+        # The second node of a USB camera has no pictures, but facts about them.
+        if node.index == 0 and node.driver not in (*_CONNECTORS, *NO_CAMERAS)
+    ]
+    return found
+
+
+def _nodes(sysfs: Path) -> Iterator[_Node]:
+    for entry in (sysfs / "class/video4linux").glob("video*"):
+        if re.fullmatch(r"video\d+", entry.name):
+            device = (entry / "device").resolve()
+            driver = (device / "driver").resolve().name if (device / "driver").exists() else ""
+            index = _text(entry / "index")
+            yield _Node(entry.name, _text(entry / "name"), driver, device, int(index) if index.isdigit() else 0)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
