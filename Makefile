@@ -12,7 +12,8 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.check
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run; fi
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run systemd/*.sh; fi
+	systemd/check.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -208,3 +208,70 @@ def test_a_wrong_call_changes_nothing(machine: Machine, arguments: tuple[str, ..
     for name in ("install.sh", "uninstall.sh"):
         assert machine.script(name, *arguments).returncode != 0
     assert [path for path in machine.root.rglob("*") if not path.is_dir()] == []
+
+
+# As root, on a machine of one's own -----------------------------------------------------------------------------------
+
+SYSTEMCTL = """#!/bin/sh
+echo "$*" >>"$0.log"
+case $1 in
+  --version) echo 'systemd 257 (257.9)' ;;
+  is-enabled) exit 1 ;;
+  restart) ! rm "$0.broken" 2>/dev/null ;;
+esac
+"""
+
+MOUNTS = """
+mount -t tmpfs tmpfs "$1"
+for folder in etc var/lib usr/local opt; do
+  mkdir -p "$1/$folder/up" "$1/$folder/work"
+  mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$1/$folder/up,workdir=$1/$folder/work" "/$folder"
+done
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system
+"""
+
+SCENARIO = """
+fails() { if "$@"; then exit 1; fi; }
+version() { sed -i "s/^__version__ = .*/__version__ = \\"$1\\"/" piapi/__init__.py; }
+version 1.0; systemd/install.sh
+[ "$(stat -c '%U:%G %a' /etc/piapi/piapi.toml)" = 'root:piapi 640' ]
+runuser -u piapi -- test -r /etc/piapi/piapi.toml
+runuser -u piapi -- test -r /opt/piapi/current/gunicorn.conf.py
+grep -x RestartSteps=6 /etc/systemd/system/piapi.service.d/piapi-settings.conf
+grep -x ProtectClock=no /etc/systemd/system/piapi.service.d/piapi-settings.conf
+/usr/local/bin/piapi tokens create --name me --role admin
+[ "$(stat -c %U /var/lib/piapi/piapi.db)" = piapi ]
+version 2.0; touch "$SYSTEMCTL.broken"; fails systemd/install.sh
+/usr/local/bin/piapi --version | grep 'version 1.0'
+version 3.0; systemd/install.sh --no-start
+/usr/local/bin/piapi --version | grep 'version 3.0'
+/opt/piapi/current/systemd/uninstall.sh --purge
+fails id piapi
+[ ! -e /etc/piapi ] && [ ! -e /var/lib/piapi ] && [ ! -e /opt/piapi ]
+"""
+
+
+def test_as_root_it_makes_the_user_and_goes_back_when_the_new_version_does_not_start(
+    machine: Machine, tmp_path: Path
+) -> None:
+    layers, programs = tmp_path / "layers", tmp_path / "programs"
+    layers.mkdir()
+    programs.mkdir()
+    if machine.run("unshare", "--mount", "bash", "-ec", MOUNTS, "bash", layers).returncode:
+        pytest.skip("no mounts of one's own here")
+    require("systemd-sysusers")
+    systemctl = programs / "systemctl"
+    systemctl.write_text(SYSTEMCTL)
+    systemctl.chmod(0o755)
+    done = machine.run(
+        *("unshare", "--mount", "bash", "-exc", f'{MOUNTS} cd "$2"; {SCENARIO}', "bash", layers, machine.clone),
+        PATH=f"{programs}:{os.environ['PATH']}",
+        SYSTEMCTL=str(systemctl),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Going back to versions/1.0." in done.stderr
+    calls = (programs / "systemctl.log").read_text().splitlines()
+    assert calls.count("restart piapi.service") == 3, "a start, one that fails, and the way back"
+    assert calls.index("daemon-reload") < calls.index("restart piapi.service")
+    assert "disable --now piapi.service" in calls
