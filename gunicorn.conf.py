@@ -13,7 +13,7 @@ from pathlib import Path
 _HERE = str(Path(__file__).resolve().parent)
 sys.path.insert(0, _HERE)
 
-from config import in_force  # noqa: E402
+from config import HOME, in_force  # noqa: E402
 from piapi import __version__, logs  # noqa: E402
 from piapi.errors import PiApiError  # noqa: E402
 from piapi.storage.files import FolderLock  # noqa: E402
@@ -91,7 +91,8 @@ def when_ready(server):
         say.append("There is no piapi.toml: the cameras found are used, and no pins. `piapi init` writes one.")
     if settings.pins or settings.doors:
         say.append("Pins and doors are configured: this version does not drive them yet.")
-    say.append("A token:  .venv/bin/piapi tokens create --name me --role admin")
+    command = "sudo piapi" if HOME in os.environ else ".venv/bin/piapi"
+    say.append(f"A token:  {command} tokens create --name me --role admin")
     say.append("In a browser, log in as user `token` with the token as password.")
     sys.stdout.write("\n" + "\n".join(say) + "\n\n")
     sys.stdout.flush()

@@ -160,6 +160,7 @@ def test_what_is_installed_serves_as_the_unit_starts_it(machine: Machine) -> Non
         try:
             service.wait_for_address()
             ears.hear_until("READY=1")
+            assert b"sudo piapi tokens create" in service.said
             token = machine.piapi("tokens", "create", "--name", "me", "--role", "admin").strip()
             assert service.call("GET", "/api/v1/cameras/front", token)[0] == 200
             assert (machine.data / "piapi.db").exists()
