@@ -75,9 +75,9 @@ install_packages() {
 find_python() {
   python=${PIAPI_PYTHON:-/usr/bin/python3}
   command -v "$python" >/dev/null || die "there is no $python: apt install python3 python3-venv"
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    die "piapi needs Python 3.11 or later, and $python is $("$python" -c 'import platform; print(platform.python_version())'): Raspberry Pi OS Bookworm has it; PIAPI_PYTHON names another"
-  "$python" -c 'import ensurepip, venv' 2>/dev/null || die "$python cannot make virtual environments: apt install python3-venv"
+  "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    die "piapi needs Python 3.11 or later, and $python is $("$python" -I -c 'import platform; print(platform.python_version())'): Raspberry Pi OS Bookworm has it; PIAPI_PYTHON names another"
+  "$python" -I -c 'import ensurepip, venv' 2>/dev/null || die "$python cannot make virtual environments: apt install python3-venv"
 }
 
 # A version, beside the one that runs ----------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ build_version() {
   say "Building $new …"
   cp -R "$here"/{piapi,systemd,config.py,run.py,gunicorn.conf.py,LICENSE} "$new"
   find "$new" -name __pycache__ -prune -exec rm -rf {} +
-  "$python" -m venv --system-site-packages "$new/venv"
+  "$python" -I -m venv --system-site-packages "$new/venv"
   site=$(in_version "$new" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   echo ../../../.. >"$site/piapi.pth" # relative, so that an image may be mounted anywhere
   in_version "$new" -c 'import sys, tomllib

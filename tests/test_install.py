@@ -197,7 +197,7 @@ def test_the_unit_follows_the_settings(machine: Machine) -> None:
 
 def test_a_python_that_is_too_old_is_said_before_anything_is_changed(machine: Machine, tmp_path: Path) -> None:
     old = tmp_path / "python3.9"
-    old.write_text('#!/bin/sh\ncase "$2" in *platform*) echo 3.9.2;; esac\nexit 1\n')
+    old.write_text('#!/bin/sh\ncase "$3" in *platform*) echo 3.9.2;; esac\nexit 1\n')
     old.chmod(0o755)
     done = machine.script("install.sh", PIAPI_PYTHON=str(old))
     assert done.returncode == 1 and "needs Python 3.11 or later" in done.stderr and "is 3.9.2" in done.stderr
