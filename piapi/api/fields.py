@@ -9,14 +9,30 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from piapi.clock import format_time
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
-VISIBLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*\Z"
-"""Text without control characters, and without halves of surrogate pairs, which are no characters at all."""
+
+_VISIBLE = r"^[^\x00-\x1f\x7f\ud800-\udfff]*$"
+
+
+class Visible(validate.Regexp):
+    """Text without control characters, and without halves of surrogate pairs, which are no characters at all.
+
+    The pattern is one of ECMA-262, as the OpenAPI document has it; in Python its `$` would let a last newline pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_VISIBLE, error="must not have control characters")
+
+    def __call__(self, value: str) -> str:  # type: ignore[override]
+        """The text. Raises ValidationError."""
+        if not re.fullmatch(_VISIBLE, value):
+            raise ValidationError(self._format_error(value))
+        return value
 
 
 class Integer(fields.Integer):
@@ -60,7 +76,7 @@ class Text(fields.String):
     def __init__(self, *, most: int, least: int = 0, **kwargs: Any) -> None:
         checks = [
             validate.Length(least, most, error="must have {min} to {max} characters"),
-            validate.Regexp(VISIBLE, error="must not have control characters"),
+            Visible(),
         ]
         super().__init__(validate=checks, **kwargs)
 
