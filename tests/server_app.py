@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from piapi.server.bodies import OVERSIZED, FileBody, StreamBody
+from piapi.server.bodies import OVERSIZED, FileBody, FileSpan, Part, StreamBody, StreamEnded
 from piapi.server.connection import Bounds
 from piapi.server.worker import Worker
 
@@ -67,6 +67,7 @@ class Endless:
     """A stream that always has something, and counts how it is used."""
 
     skips = True
+    ends = False
     opened = 0
     closed = 0
 
@@ -90,6 +91,35 @@ class Endless:
         Endless.closed += 1
         if self._timer is not None:
             self._timer.cancel()
+
+
+class Archive:
+    """A stream with an end: all of the file, `times` over, with a line before each."""
+
+    skips = False
+    ends = True
+
+    def __init__(self, times: int, fails: bool) -> None:
+        Endless.opened += 1
+        self._left = times
+        self._fails = fails
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        pass
+
+    def next(self, now: float) -> Part | None:
+        if not self._left:
+            if self._fails:
+                raise RuntimeError("a secret of the house")
+            raise StreamEnded
+        self._left -= 1
+        return (b"again\n", b"", FileSpan(FILE.open("rb"), 0, FILE.stat().st_size))
+
+    def allowed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        Endless.closed += 1
 
 
 def pieces(count: int) -> Iterator[bytes]:
@@ -152,6 +182,9 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         body = json.dumps([Endless.opened, Endless.closed]).encode()
         start("200 OK", [*headers, ("Content-Length", str(len(body)))])
         return [body]
+    if path in ("/archive", "/broken"):
+        start("200 OK", headers)
+        return StreamBody(Archive(int(environ["QUERY_STRING"]), path == "/broken"))
     if path in ("/file", "/wrapped", "/stream"):
         return long_body(path, environ, start, headers)
     start("200 OK", [*headers, ("Content-Length", "6")])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from flask import Flask, Response
 
-from piapi.server.bodies import FileBody, StreamBody, StreamEnded
+from piapi.server.bodies import FileBody, FileSpan, Part, StreamBody, StreamEnded
 
 
 class Script:
@@ -18,16 +19,17 @@ class Script:
 
     skips = False
 
-    def __init__(self, *parts: bytes, permits: int = 1000) -> None:
+    def __init__(self, *parts: bytes | FileSpan, permits: int = 1000, ends: bool = False) -> None:
         self._parts = list(parts)
         self._permits = permits
+        self.ends = ends
         self.closed = 0
         self.wake: Callable[[], None] = lambda: None
 
     def attach(self, wake: Callable[[], None]) -> None:
         self.wake = wake
 
-    def next(self, now: float) -> Sequence[bytes] | None:
+    def next(self, now: float) -> Part | None:
         if not self._parts:
             raise StreamEnded
         part = self._parts.pop(0)
@@ -73,6 +75,28 @@ def test_iterating_ends_when_the_reader_may_no_longer_look() -> None:
     stream = Script(*[b"x"] * 100, permits=2)
     assert len(list(StreamBody(stream, Advancing()))) == 2
     assert stream.closed == 1
+
+
+def test_what_has_an_end_does_not_look_whole_when_its_reader_may_no_longer_look() -> None:
+    stream = Script(*[b"x"] * 100, permits=2, ends=True)
+    body = StreamBody(stream, Advancing())
+    assert body.ends
+    with pytest.raises(ConnectionAbortedError):
+        list(body)
+    assert stream.closed == 1
+
+
+def test_parts_of_files_are_read_and_closed_when_all_is_read_or_nobody_reads_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    files = [(tmp_path / "file").open("rb") for _ in range(3)]
+    spans = [FileSpan(file, 2, 5) for file in files]
+    assert b"".join(StreamBody(Script(b"a", spans[0], b"b"))) == b"a|23456|b|"
+    assert [file.closed for file in files] == [True, False, False]
+    body = StreamBody(Script(spans[1], spans[2]))
+    assert next(iter(body)) == b"23456"
+    gc.collect()
+    assert [file.closed for file in files] == [True, True, False]
+    files[2].close()
 
 
 def test_who_takes_the_stream_closes_it() -> None:

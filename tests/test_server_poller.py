@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,7 +16,7 @@ from queue import SimpleQueue
 import pytest
 
 from piapi.clock import Clock
-from piapi.server.bodies import StreamEnded
+from piapi.server.bodies import FileSpan, Part, StreamEnded
 from piapi.server.connection import After, Bounds, Connection
 from piapi.server.outgoing import FilePart
 from piapi.server.poller import Poller
@@ -94,12 +94,12 @@ class House:
     def say_ok(connection: Connection) -> None:
         connection.out.sendall(HEAD)
 
-    def stream(self, stream: Parts) -> None:
+    def stream(self, stream: Parts, *, chunked: bool = False) -> None:
         """Answer from now on with this stream."""
 
         def answer(connection: Connection) -> None:
             connection.out.sendall(HEAD)
-            connection.stream, connection.after = stream, After.STREAM
+            connection.stream, connection.after, connection.chunked = stream, After.STREAM, chunked
 
         self.answer = answer
 
@@ -153,9 +153,10 @@ def house(bounds: Bounds) -> Iterator[House]:
 class Parts:
     """A stream that a test feeds."""
 
-    def __init__(self, *, skips: bool) -> None:
+    def __init__(self, *, skips: bool, ends: bool = False) -> None:
         self.skips = skips
-        self.waiting: list[bytes | Exception] = []
+        self.ends = ends
+        self.waiting: list[bytes | FileSpan | Exception] = []
         self.may = True
         self.closed = 0
         self.attached = threading.Event()
@@ -167,12 +168,12 @@ class Parts:
         self.wake = wake
         self.attached.set()
 
-    def feed(self, *parts: bytes | Exception) -> None:
+    def feed(self, *parts: bytes | FileSpan | Exception) -> None:
         assert self.attached.wait(10)
         self.waiting = self.waiting + list(parts)
         self.wake()
 
-    def next(self, now: float) -> Sequence[bytes] | None:
+    def next(self, now: float) -> Part | None:
         if not self.waiting:
             return None
         part = self.waiting[-1] if self.skips else self.waiting[0]
@@ -182,7 +183,7 @@ class Parts:
         with self.asked:
             self.given += 1
             self.asked.notify_all()
-        return (part[:1], part[1:])
+        return (part,) if isinstance(part, FileSpan) else (part[:1], part[1:])
 
     def allowed(self) -> bool:
         return self.may
@@ -503,14 +504,143 @@ def test_a_stream_that_skips_nothing_loses_nothing(house: House) -> None:
     assert stream.closed == 1
 
 
-def test_a_backlog_over_the_bound_ends_the_stream(house: House) -> None:
+def connection_of(house: House) -> Connection:
+    (connection,) = house.poller.connections.values()
+    return connection
+
+
+def test_a_slow_reader_of_a_stream_that_skips_nothing_lags_and_holds_little(house: House) -> None:
     stream = Parts(skips=False)
     house.stream(stream)
     client = house.connect(receive_buffer=8192)
     client.send(GET)
-    stream.feed(*[bytes(100_000)] * 200)
+    assert client.read(len(HEAD)) == HEAD
+    parts = [bytes([number % 256]) * 20_000 for number in range(500)]
+    for part in parts:
+        stream.feed(part)
+    house.settle()
+    connection = connection_of(house)
+    assert connection.out.size <= house.poller.bounds.ask_below_bytes + len(parts[0])
+    assert stream.given < 400
+    seen = bytearray()
+    while len(seen) < 10_000_000 and (piece := client.socket.recv(65536)):
+        seen += piece
+        assert connection.out.size <= house.poller.bounds.ask_below_bytes + len(parts[0])
+    assert bytes(seen) == b"".join(parts)
+    assert stream.closed == 0
+
+
+def test_a_reader_who_takes_nothing_is_cut_off_after_the_time_and_not_before() -> None:
+    clock = SetClock()
+    house = House(PATIENT, clock)
+    stream = Parts(skips=False)
+    house.stream(stream)
+    client = house.connect(receive_buffer=8192)
+    client.send(GET)
+    stream.feed(*[bytes(20_000)] * 500)
+    for _ in range(3):
+        client.read(60_000)
+        clock.time += 20
+        house.settle()
+        assert not stream.closed
+    clock.time += 31
+    house.settle()
+    clock.time += 31
+    house.wait_until_gone()
+    assert stream.closed == 1
+    house.close()
+
+
+def spans_of(path: Path, count: int) -> list[FileSpan]:
+    return [FileSpan(path.open("rb"), 1, path.stat().st_size - 1) for _ in range(count)]
+
+
+def test_parts_of_files_are_sent_in_their_place_and_closed(house: House, tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    (tmp_path / "picture").write_bytes(content)
+    stream = Parts(skips=False)
+    house.stream(stream)
+    client = house.connect(receive_buffer=8192)
+    client.send(GET)
+    spans = spans_of(tmp_path / "picture", 20)
+    stream.feed(*[item for span in spans for item in (b"head", span, b"tail")], StreamEnded())
+    assert client.read_to_end() == HEAD + (b"head" + content[1:] + b"tail") * 20
+    assert all(span.file.closed for span in spans)
+
+
+@pytest.mark.parametrize("end", ["client", "revoked", "failure", "stop"])
+def test_a_reader_that_goes_in_the_middle_of_files_leaves_none_open(house: House, end: str, tmp_path: Path) -> None:
+    (tmp_path / "film").touch()
+    os.truncate(tmp_path / "film", 5_000_000)
+    stream = Parts(skips=False)
+    house.stream(stream)
+    client = house.connect(receive_buffer=8192)
+    client.send(GET)
+    spans = spans_of(tmp_path / "film", 3)
+    stream.feed(*spans, RuntimeError("broken"))
+    client.read(20_000)
+    house.settle()
+    if end == "client":
+        client.socket.close()
+    elif end == "revoked":
+        stream.may = False
+    elif end == "failure":
+        assert len(client.read_to_end()) <= 15_000_000
+    else:
+        house.poller.stop()
     assert stream.closing.wait(10)
-    assert len(client.read_to_end()) < 8_000_000
+    house.wait_until_gone()
+    asked = 3 - len([part for part in stream.waiting if isinstance(part, FileSpan)])
+    assert [span.file.closed for span in spans] == [True] * asked + [False] * (3 - asked)
+    for span in spans:
+        span.close()
+
+
+def test_a_fast_reader_of_much_leaves_the_others_their_turn(house: House, tmp_path: Path) -> None:
+    (tmp_path / "film").touch()
+    os.truncate(tmp_path / "film", 50_000_000)
+    stream = Parts(skips=False)
+    house.stream(stream)
+    client = house.connect()
+    client.send(GET)
+    reader = threading.Thread(target=client.read_to_end)
+    reader.start()
+    stream.feed(*spans_of(tmp_path / "film", 10), StreamEnded())
+    house.answer = house.say_ok
+    other = house.connect()
+    for _ in range(5):
+        other.send(GET)
+        assert other.read(len(HEAD)) == HEAD
+    reader.join(30)
+    assert not reader.is_alive()
+
+
+def test_in_chunks_the_end_is_told_from_being_cut_off(house: House, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"0123456789")
+    for parts, end in (([StreamEnded()], b"0\r\n\r\n"), ([RuntimeError("broken")], b"")):
+        stream = Parts(skips=False, ends=True)
+        house.stream(stream, chunked=True)
+        client = house.connect()
+        client.send(GET)
+        stream.feed(b"head", b"", *spans_of(tmp_path / "picture", 1))
+        expected = HEAD + b"4\r\nhead\r\n9\r\n123456789\r\n"
+        assert client.read(len(expected)) == expected
+        stream.feed(*parts)
+        assert client.read_to_end() == end
+        assert stream.closing.wait(10)
+
+
+def test_draining_lets_a_stream_with_an_end_finish(house: House) -> None:
+    stream = Parts(skips=False, ends=True)
+    house.stream(stream, chunked=True)
+    client = house.connect()
+    client.send(GET)
+    assert client.read(len(HEAD)) == HEAD
+    house.poller.drain()
+    house.settle()
+    stream.feed(b"part", StreamEnded())
+    assert client.read_to_end() == b"4\r\npart\r\n0\r\n\r\n"
+    assert stream.closed == 1
 
 
 @pytest.mark.parametrize("skips", [True, False])
@@ -642,7 +772,7 @@ class Frames(Parts):
         super().__init__(skips=True)
         self.first = first
 
-    def next(self, now: float) -> Sequence[bytes] | None:
+    def next(self, now: float) -> Part | None:
         part = super().next(now)
         if part is None:
             return None
@@ -650,7 +780,7 @@ class Frames(Parts):
         frame = self.latest
         return (first + b"%d\r\n" % len(frame), frame, self.tail)
 
-    def feed(self, *parts: bytes | Exception) -> None:
+    def feed(self, *parts: bytes | FileSpan | Exception) -> None:
         assert isinstance(parts[-1], bytes)
         self.latest = parts[-1]
         super().feed(*parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -417,6 +418,34 @@ def test_viewers_take_no_thread_and_leave_no_stream_open(server: Server) -> None
     server.wait_for(r'"GET /stream HTTP/1.1" 200')
 
 
+def archive_of(sock: socket.socket, path: str) -> tuple[http.client.HTTPResponse, int]:
+    """The answer to a request for an archive, and how long it was; raises when it was cut off in the middle."""
+    sock.sendall(request(path))
+    response = http.client.HTTPResponse(sock)
+    response.begin()
+    size = 0
+    while piece := response.read(1 << 20):
+        size += len(piece)
+    return response, size
+
+
+def test_a_stream_with_an_end_goes_in_chunks_and_looks_whole_only_when_it_is(server: Server) -> None:
+    with server.connect() as client:
+        response, size = archive_of(client, "/archive?2")
+        assert response.headers["Transfer-Encoding"] == "chunked"
+        assert size == 2 * (SIZE + 6)
+    with server.connect() as client, pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        archive_of(client, "/broken?1")
+    with server.connect() as client:
+        client.sendall(request("/archive?1", "Connection: close").replace(b"HTTP/1.1", b"HTTP/1.0"))
+        head, body = read_to_end(client).split(b"\r\n\r\n", 1)
+        assert b"Transfer-Encoding" not in head
+        assert len(body) == SIZE + 6
+    with server.connect() as client:
+        client.sendall(request("/archive?1", method="HEAD"))
+        assert read_to_end(client).endswith(b"\r\n\r\n")
+
+
 # TLS
 
 
@@ -456,6 +485,10 @@ def test_requests_files_and_streams_work_over_tls(tls_client: ssl.SSLSocket) -> 
     tls_client.sendall(request("/stream"))
     assert read_answer(tls_client)[0] == 200
     assert tls_client.recv(5) == b"part\n"
+
+
+def test_an_archive_of_files_works_over_tls(tls_client: ssl.SSLSocket) -> None:
+    assert archive_of(tls_client, "/archive?1")[1] == SIZE + 6
 
 
 def test_the_end_of_an_answer_is_told_inside_tls(tls_client: ssl.SSLSocket) -> None:

@@ -26,6 +26,7 @@ class MjpegStream:
     """A viewer's frames, as parts. What the server's poller asks (`piapi.server.bodies.Stream`)."""
 
     skips = True
+    ends = False
 
     def __init__(self, viewer: Viewer, allowed: Callable[[], bool]) -> None:
         self._viewer = viewer

@@ -1,4 +1,4 @@
-"""Bodies that need no thread while they are sent: a part of a file, and an endless stream.
+"""Bodies that need no thread while they are sent: a part of a file, and a stream, which may have an end or none.
 
 Both are plain WSGI iterables, so any server and Flask's test client can send them; `piapi.server.worker.Worker` sends
 them from its poller instead. With Flask they have to reach the server as they are:
@@ -28,17 +28,56 @@ class StreamEnded(Exception):
     """A stream has given its last part."""
 
 
+class FileSpan:
+    """`length` bytes of an open file from `offset` on. Who has it last closes it, and with it the file.
+
+    `file` is a real file with a descriptor, not a BytesIO; its position is neither used nor moved.
+    """
+
+    def __init__(self, file: BinaryIO, offset: int, length: int) -> None:
+        if offset < 0 or length < 0:
+            raise ValueError("offset and length must not be negative")
+        self.file = file
+        self.offset = offset
+        self.length = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, in pieces. Raises OSError when the file turns out shorter."""
+        position, left = self.offset, self.length
+        with self.file:  # not every server closes what it has read to the end
+            while left:
+                piece = os.pread(self.file.fileno(), min(left, _READ_SIZE), position)
+                if not piece:
+                    raise OSError("The file is shorter than the length that was announced.")
+                position += len(piece)
+                left -= len(piece)
+                yield piece
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self.file.close()
+
+
+Part = Sequence[bytes | FileSpan]
+"""What a stream gives at once: buffers, and bytes of files, in the order in which they are sent."""
+
+
 class Stream(Protocol):
-    """One reader's place in something endless: a live view, a sequence of events.
+    """One reader's place in a live view, in a sequence of events, or in an archive that is made as it is sent.
 
     Except for `wake`, all is called by one thread, the poller, which serves every other client too: nothing here may
-    wait, for a lock held long, a disk or a network. An exception is logged and ends this stream alone.
+    wait, for a lock held long or a network, nor for a disk longer than opening a file or reading a few rows takes. An
+    exception is logged and ends this stream alone.
     """
 
     #: True: only the newest part matters (a live view); `next` is asked only when nothing of an earlier part is left
-    #: here and little is under way to the client, so a slow client skips. False: `next` is asked until it has nothing,
-    #: no part is lost, and a client that lets more than 1 MiB wait is cut off.
+    #: here and little is under way to the client, so a slow client skips. False: no part is lost; `next` is asked while
+    #: little waits here, until it has nothing, and when that is sent: a slow client lags, and holds little memory.
     skips: bool
+
+    #: Whether StreamEnded means that the reader has all of it. Such a stream is sent so that a client notices when it
+    #: was cut off (in chunks, to HTTP/1.1), and may finish when the server stops. One without an end is cut off anyway.
+    ends: bool
 
     def attach(self, wake: Callable[[], None]) -> None:
         """Called once, first. From now on the producer calls `wake()` whenever there may be something new.
@@ -47,10 +86,11 @@ class Stream(Protocol):
         there already needs no call.
         """
 
-    def next(self, now: float) -> Sequence[bytes] | None:
-        """The newest part that this reader has not had, or None when there is nothing for it now.
+    def next(self, now: float) -> Part | None:
+        """The next part (the newest, if it skips) that this reader has not had, or None when there is none now.
 
-        A part is sent as its buffers, one after the other, never copied: give the same objects to every reader.
+        A part is sent as its buffers, one after the other, never copied: give the same objects to every reader. A
+        FileSpan in it is sent from its file, and is the caller's to close. One that skips gives buffers alone.
         `now` is in seconds of CLOCK_BOOTTIME. Also asked every 2 s or so without a `wake()`, so that a stream can send
         a sign of life. Raises StreamEnded after the last part.
         """
@@ -66,13 +106,18 @@ class Stream(Protocol):
 
 
 class StreamBody:
-    """A response body without end. Closes its stream exactly once: by itself, or by who took it over."""
+    """A response body without a length. Closes its stream exactly once: by itself, or by who took it over."""
 
     def __init__(self, stream: Stream, clock: Clock | None = None) -> None:
         self._stream = stream
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._owned = True
+
+    @property
+    def ends(self) -> bool:
+        """Whether its stream has an end of its own."""
+        return self._stream.ends
 
     def take(self) -> Stream:
         """Hand the stream over: its `close` is the caller's duty from now on. Raises ValueError if it was closed."""
@@ -111,6 +156,8 @@ class StreamBody:
             now = self._clock.monotonic()
             if now >= check_at:
                 if not self._stream.allowed():
+                    if self._stream.ends:
+                        raise ConnectionAbortedError("The reader may no longer look.")  # it must not look whole
                     return
                 check_at = now + CHECK_EVERY_S
             with news:
@@ -120,38 +167,30 @@ class StreamBody:
             except StreamEnded:
                 return
             if part is not None:
-                yield b"".join(part)
+                yield from _pieces(part)
                 continue
             with news:
                 if not woken[0]:
                     self._clock.wait(news, check_at - now)
 
 
-class FileBody:
-    """`length` bytes of an open file from `offset` on (a Range, or all of it). Closes the file, however it ends.
+def _pieces(part: Part) -> Iterator[bytes]:
+    """A part as bytes, no larger than they have to be. Closes its files, however it ends."""
+    if all(isinstance(item, bytes) for item in part):
+        yield b"".join(part)  # type: ignore[arg-type]
+        return
+    try:
+        for item in part:
+            yield from (item,) if isinstance(item, bytes) else item
+    finally:
+        for item in part:
+            if isinstance(item, FileSpan):
+                item.close()
 
-    `file` is a real file with a descriptor, not a BytesIO; its position is neither used nor moved. The response has to
-    say its Content-Length, which is `length`. A file that turns out shorter ends the connection early, as it must.
+
+class FileBody(FileSpan):
+    """A response body that is a part of a file (a Range, or all of it). Closes the file, however it ends.
+
+    The response has to say its Content-Length, which is `length`. A file that turns out shorter ends the connection
+    early, as it must.
     """
-
-    def __init__(self, file: BinaryIO, offset: int, length: int) -> None:
-        if offset < 0 or length < 0:
-            raise ValueError("offset and length must not be negative")
-        self.file = file
-        self.offset = offset
-        self.length = length
-
-    def __iter__(self) -> Iterator[bytes]:
-        position, left = self.offset, self.length
-        with self.file:  # not every server closes what it has read to the end
-            while left:
-                piece = os.pread(self.file.fileno(), min(left, _READ_SIZE), position)
-                if not piece:
-                    raise OSError("The file is shorter than the length that was announced.")
-                position += len(piece)
-                left -= len(piece)
-                yield piece
-
-    def close(self) -> None:
-        """Close the file. May be called twice."""
-        self.file.close()

@@ -33,8 +33,8 @@ class Bounds:
     buffered_bytes: int = 16 * 1024 * 1024
     #: A skipping stream is asked for a part only while the kernel holds at most so much for its client.
     skip_above_bytes: int = 16 * 1024
-    #: Parts of a stream that loses nothing, waiting for one client.
-    backlog_bytes: int = 1024 * 1024
+    #: A stream that skips nothing is asked for a part while less than so much waits here for its client.
+    ask_below_bytes: int = 64 * 1024
     #: What the client of a stream may say meanwhile; it is not read as a request.
     chatter_bytes: int = 64 * 1024
     check_every_s: float = CHECK_EVERY_S
@@ -49,7 +49,7 @@ class State(Enum):
     IDLE = "between two requests"
     SERVED = "a pool thread has it"
     SENDING = "the client has not taken all of the answer"
-    STREAMING = "an endless answer"
+    STREAMING = "an answer that is asked for part by part"
     LINGERING = "answered and closed on this side; what still comes is thrown away"
     CLOSED = "gone"
 
@@ -73,6 +73,7 @@ class Connection:
     __slots__ = (
         "after",
         "check_at",
+        "chunked",
         "client",
         "deadline",
         "descriptor",
@@ -112,6 +113,7 @@ class Connection:
         self.discarded = 0
         self.held = 0  # bytes the kernel had for the client when `deadline` was set
         self.check_at = 0.0
+        self.chunked = False  # how a stream is sent: so that its end is told from its being cut off
         self.interest = 0  # what epoll watches, while streaming
         self.woken = False
 

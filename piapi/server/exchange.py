@@ -108,12 +108,13 @@ class Exchange:
 
     def _hand_over(self, body: StreamBody) -> None:
         response, connection = self._response, self._connection
-        response.chunked = False
-        response.force_close()  # without a length, the end of the connection is the end of the body
+        # Without a length, the end of the connection is the end of the body; in chunks an early one is noticed.
+        response.chunked = response.chunked and body.ends
+        response.force_close()
         response.send_headers()
         connection.after = After.CLOSE
         if not response._omits_body:
-            connection.stream = body.take()
+            connection.stream, connection.chunked = body.take(), response.chunked
             connection.after = After.STREAM
 
     def _send_wrapped(self, body: Any) -> bool:

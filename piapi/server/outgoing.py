@@ -71,6 +71,11 @@ class Outgoing:
         """Take a part of a file."""
         self.parts.append(part)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait, those in files too."""
+        return self.size + sum(part.left for part in self.parts if isinstance(part, FilePart))
+
     def clear(self) -> None:
         """Throw away what is left, and close its files."""
         parts, self.parts, self.size = self.parts, deque(), 0

@@ -1,4 +1,4 @@
-"""The poller's part that feeds endless answers: a stream's newest part to each client that can take it."""
+"""The poller's part that feeds streams: to each client that can take it the next part, or the newest."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from piapi.server.bodies import Stream, StreamEnded
+from piapi.server.bodies import FileSpan, Part, Stream, StreamEnded
 from piapi.server.connection import After, Connection, State
+from piapi.server.outgoing import FilePart, Outgoing
 from piapi.server.shared import KEEP_S, SharedParts
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gunicorn.error")
 
 _WATCH = EPOLLIN | EPOLLRDHUP
+_NOTHING: Part | None = ()
 _GONE = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 
@@ -47,7 +49,8 @@ class Streaming:
         connection.discarded = 0
         if self._poller.draining:
             self.finish(connection)
-            return
+            if connection.stream is None:
+                return
         stall_ms = int(self._poller.bounds.stall_s * 1000)
         with contextlib.suppress(OSError):  # not on a Unix socket
             # A client that vanished acknowledges nothing: the kernel then gives up as soon as we would.
@@ -120,23 +123,34 @@ class Streaming:
             part = stream.next(now)
             if part is None:
                 return
-            shared = self._shared.find(connection, part, now) if connection.transport.sends_files else None
+            frame = cast("Sequence[bytes]", part)  # one that skips gives buffers alone
+            shared = self._shared.find(connection, frame, now) if connection.transport.sends_files else None
             if shared is None:
-                out.extend(part)
+                out.extend(frame)
             else:
                 connection.held = -1
                 shared[0].send(shared[1], connection.transport, out)
+            self._send(connection, now)
         else:
-            try:
-                while out.size <= bounds.backlog_bytes and (part := stream.next(now)) is not None:
-                    out.extend(part)
-            finally:  # the parts before the end are sent too
-                self._send(connection, now)
-            if out.size > bounds.backlog_bytes:
-                log.warning("The client %s of a stream is too slow and is cut off", connection.client)
-                self._poller.close(connection, drop_unsent=True)
-            return
-        self._send(connection, now)
+            self._pull(connection, stream, now)
+
+    def _pull(self, connection: Connection, stream: Stream, now: float) -> None:
+        """Ask while little waits, and send. What is there beyond that stays where it is until this is sent."""
+        out, limit = connection.out, self._poller.bounds.ask_below_bytes
+        waiting, part = out.waiting, _NOTHING
+        try:
+            while part is not None and waiting < limit:
+                part = stream.next(now)
+                if part is not None:
+                    waiting += _put(part, out, chunked=connection.chunked)
+        except StreamEnded:
+            if connection.chunked:
+                out.sendall(b"0\r\n\r\n")
+            raise
+        finally:  # the parts before the end are sent too
+            self._send(connection, now)
+        if part is not None and not out.parts:
+            self._wake(connection)  # the others have their turn first
 
     def _postpone(self, connection: Connection, unsent: int, now: float) -> None:
         """Too much is under way: skip what there is, and look again soon."""
@@ -200,7 +214,12 @@ class Streaming:
             self._poller.close(connection, drop_unsent=True)
 
     def finish(self, connection: Connection) -> None:
-        """The server stops: end the stream, and the connection as its client expects."""
+        """The server stops: end the stream, and the connection as its client expects.
+
+        A stream with an end of its own is let finish, as other answers are.
+        """
+        if connection.stream is not None and connection.stream.ends:
+            return
         self._end_quietly(connection)
         if connection.out.parts:
             self._poller.close(connection)
@@ -220,3 +239,18 @@ class Streaming:
         self._shared.forget(connection)
         if stream is not None:
             stream.close()
+
+
+def _put(part: Part, out: Outgoing, *, chunked: bool) -> int:
+    """Let a part wait to be sent. Returns its size in bytes."""
+    size = sum(item.length if isinstance(item, FileSpan) else len(item) for item in part)
+    if chunked and size:  # an empty chunk is the end (RFC 9112, section 7.1)
+        out.sendall(b"%x\r\n" % size)
+    for item in part:
+        if isinstance(item, FileSpan):
+            out.add_file(FilePart(item.file.fileno(), item.offset, item.length, item.close))
+        else:
+            out.sendall(item)
+    if chunked and size:
+        out.sendall(b"\r\n")
+    return size
