@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, request
 
 import config
-from piapi import api, web
+from piapi import __version__, api, web
+from piapi.api import event_stream
 from piapi.api.services import Services
 from piapi.clock import Clock, SystemClock, boot_id
 from piapi.hardware import open_hardware
@@ -21,9 +23,13 @@ from piapi.hardware.base import Camera, CameraConfig
 from piapi.logs import request_id
 from piapi.runtime import Chore, Runtime
 from piapi.services.access import Access
+from piapi.services.camera_states import CameraStates
 from piapi.services.cameras import Cameras, CameraService
-from piapi.services.events import Events
+from piapi.services.event_feed import EventFeed
+from piapi.services.events import SUM_EVERY_S, Events
 from piapi.services.idempotency import Keys
+from piapi.services.journal_retention import LOOK_EVERY_S as KEEP_JOURNAL_EVERY_S
+from piapi.services.journal_retention import JournalRetention
 from piapi.services.live import ViewerPlaces
 from piapi.services.metrics import Metrics
 from piapi.services.photos import Photos
@@ -63,6 +69,8 @@ _ROUTE = "piapi.route"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """One that a client or a proxy may bring along."""
+LOOK_AT_CAMERAS_EVERY_S = 2.0
+"""Seconds between two looks whether a camera has come or gone."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -93,18 +101,22 @@ def create_app(
     retention = Retention(
         library, events, clock, storage.quota_bytes, storage.max_age_days, lambda: _is_believed(settings.clock)
     )
+    feed = EventFeed(events, event_stream.encode)
+    database.on_commit.append(feed.changed)
+    keeping = JournalRetention(events.rows, clock, storage.journal_keep_days, lambda: _is_believed(settings.clock))
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
     waiting, metrics = threading.Semaphore(settings.server.threads - FREE_THREADS), Metrics()
     services = Services(
-        access=Access(TokenRows(database), clock),
+        access=Access(TokenRows(database), events, clock),
         cameras=Cameras(
             {
-                item.name: CameraService(item, cameras[item.name], rows, places, clock, waiting, metrics)
+                item.name: CameraService(item, cameras[item.name], rows, places, clock, events, waiting, metrics)
                 for item in configs
             }
         ),
-        photos=Photos(library),
+        photos=Photos(library, events),
         events=events,
+        feed=feed,
         keys=Keys(KeyRows(database), clock, boot_id()),
         metrics=metrics,
         system=System(library, storage.path, storage.floor_bytes, lambda: _is_synchronised(settings.clock), clock),
@@ -124,11 +136,21 @@ def create_app(
         Chore("photos without a row", LOOK_AT_DISK_EVERY_S, recovery.adopt_more),
         Chore("the quota of photos", LOOK_AT_DISK_EVERY_S, retention.keep_quota),
         Chore("the age of photos", KEEP_AGE_EVERY_S, retention.keep_age),
+        Chore("states of cameras", LOOK_AT_CAMERAS_EVERY_S, CameraStates(services.cameras, events, clock).note),
+        Chore("the age of the journal", KEEP_JOURNAL_EVERY_S, keeping.keep),
+        Chore("sums in the journal", SUM_EVERY_S, events.write_counts, at_close=True),
+        Chore("the end in the journal", math.inf, lambda: _tell(events, "system.stopped"), at_close=True),  # the last
     ]
-    prepare = [library.prepare, recovery.run, reserve.keep]
+    about = {"version": __version__, "emulated": services.emulated}
+    prepare = [library.prepare, recovery.run, reserve.keep, lambda: _tell(events, "system.started", about)]
     app.extensions["piapi"] = Runtime(services, database, prepare, chores, lambda: api.document(joined))
     app.wsgi_app = _around(app.wsgi_app, metrics)  # type: ignore[method-assign, assignment]
     return app
+
+
+def _tell(events: Events, type: str, data: Mapping[str, Any] | None = None) -> None:
+    """On a disk that is full, the service starts and stops all the same."""
+    events.note(type, "system:service", data)
 
 
 def _is_synchronised(clock: config.ClockTrust) -> bool | None:

@@ -98,6 +98,16 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which entries of the journal. None: any."""
+
+    type: str | None = None
+    subject: str | None = None
+    since: datetime | None = None
+    """By the clock as it was when they were written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A picture in the library."""
 

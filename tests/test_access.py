@@ -13,6 +13,7 @@ from piapi.api.hosts import own_names
 from piapi.api.services import Services
 from piapi.models import Caller
 from piapi.services.access import Access
+from piapi.services.events import Events
 from piapi.storage.database import Database
 from piapi.storage.tokens import TokenRows
 from tests.conftest import Api, assert_problem, faults_of, wish_id
@@ -225,7 +226,7 @@ def clock() -> FakeClock:
 def access(tmp_path, clock: FakeClock):  # type: ignore[no-untyped-def]
     database = Database(tmp_path / "piapi.db")
     database.open()
-    yield Access(TokenRows(database), clock)
+    yield Access(TokenRows(database), Events(database, clock), clock)
     database.close()
 
 

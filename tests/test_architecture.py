@@ -18,8 +18,8 @@ LAYERS = {
     "piapi.clock": {"piapi.errors"},
     "piapi.memory": set(),
     "piapi.logs": set(),
-    "piapi.timekeeping": set(),
     "piapi.supervision": {"piapi.clock"},
+    "piapi.timekeeping": set(),
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}

@@ -182,8 +182,8 @@ def test_what_was_made_before_a_failure_is_not_made_again(
 ) -> None:
     take_photo = services.photos.take
 
-    def take_and_fail(*arguments: Any) -> Any:
-        take_photo(*arguments)
+    def take_and_fail(*arguments: Any, **named: Any) -> Any:
+        take_photo(*arguments, **named)
         raise RuntimeError("after the photo was kept")
 
     with monkeypatch.context() as patch:
@@ -321,10 +321,10 @@ def test_a_retry_after_a_crash_finds_the_photo_or_takes_it(
     def at(owner: Any, name: str, *, after: bool = False) -> None:
         real = getattr(owner, name)
 
-        def wrapped(*arguments: Any) -> Any:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
             if not after:
                 crash()
-            result = real(*arguments)
+            result = real(*arguments, **named)
             if after:
                 crash()
             return result

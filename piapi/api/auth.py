@@ -52,6 +52,9 @@ def _verify_password(username: str, password: str) -> Caller | None:
 @_bearer.error_handler
 @_basic.error_handler
 def _refuse(status: int) -> None:
+    given = request.authorization
+    if given is not None and (given.token or (given.username == "token" and given.password)):
+        services().events.count("auth.failed", "system:tokens", actor=f"address:{request.remote_addr}")
     raise Unauthenticated(
         "A token is needed: send `Authorization: Bearer <token>`, or Basic with user `token` and the token as password."
     )

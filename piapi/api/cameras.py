@@ -165,7 +165,7 @@ class CameraItem(MethodView):
     @blp.response(200, CameraSchema)
     def patch(self, changes: dict[str, Any], camera: CameraService) -> dict[str, Any]:
         """Set rotation and controls; kept across restarts."""
-        camera.configure(changes.get("rotation"), changes.get("controls", {}))
+        camera.configure(changes.get("rotation"), changes.get("controls", {}), by=caller().actor)
         return camera_document(camera.state())
 
 
@@ -215,7 +215,9 @@ class CameraPhotos(MethodView):
     @blp.response(201, PhotoSchema, headers={"Location": {"schema": {"type": "string", "format": "uri-reference"}}})
     def post(self, wanted: dict[str, Any], camera: CameraService) -> Response:
         """Take a photo and keep it; on disk and synced before the answer."""
-        return _made(services().photos.take(camera, PhotoRequest(**wanted), lambda photo: made_at(path_of(photo))))
+        request = PhotoRequest(**wanted)
+        photos, by = services().photos, caller().actor
+        return _made(photos.take(camera, request, lambda photo: made_at(path_of(photo)), by=by))
 
 
 def _made(photo: Photo) -> Response:

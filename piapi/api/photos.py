@@ -113,7 +113,7 @@ class PhotoItem(MethodView):
     @blp.response(200, PhotoSchema)
     def patch(self, changes: dict[str, Any], photo: Photo) -> Response:
         """Set label or pin."""
-        changed = services().photos.change(photo.id, changes, allow=lambda current: require_match(etag(current)))
+        changed = services().photos.change(photo.id, changes, require_unchanged, by=caller().actor)
         return with_etag(changed, make_response(photo_document(changed)))
 
     @on_photo("capture", even_missing=True)
@@ -121,7 +121,7 @@ class PhotoItem(MethodView):
     @blp.response(204)
     def delete(self, photo: Photo) -> None:
         """Remove a photo for good."""
-        services().photos.remove(photo.id, allow=lambda current: require_match(etag(current)))
+        services().photos.remove(photo.id, require_unchanged, by=caller().actor)
 
 
 @blp.route("/photos/<id>/file")
@@ -204,6 +204,11 @@ def photo_document(photo: Photo) -> dict[str, Any]:
 def etag(photo: Photo) -> str:
     """Over what can change; the rest hangs on the id."""
     return etag_of(photo.id, photo.label, photo.pinned)
+
+
+def require_unchanged(photo: Photo) -> None:
+    """Raise PreconditionFailed when `If-Match` names another version than this one."""
+    require_match(etag(photo))
 
 
 def with_etag(photo: Photo, response: Response) -> Response:

@@ -9,6 +9,7 @@ from flask import current_app
 from piapi.clock import Clock
 from piapi.services.access import Access
 from piapi.services.cameras import Cameras
+from piapi.services.event_feed import EventFeed
 from piapi.services.events import Events
 from piapi.services.idempotency import Keys
 from piapi.services.metrics import Metrics
@@ -24,6 +25,7 @@ class Services:
     cameras: Cameras
     photos: Photos
     events: Events
+    feed: EventFeed
     keys: Keys
     metrics: Metrics
     system: System

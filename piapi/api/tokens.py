@@ -8,7 +8,7 @@ from flask import Response, make_response
 from flask.views import MethodView
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from piapi.api.auth import requires
+from piapi.api.auth import caller, requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
 from piapi.api.conditional import etag_of, not_modified, require_match
@@ -86,6 +86,7 @@ class TokenList(MethodView):
             scopes=wanted.get("scopes", ()),
             role=wanted.get("role"),
             expires_in_s=wanted.get("expires_in_s"),
+            by=caller().actor,
         )
         return _made(token, token=secret)
 
@@ -107,7 +108,7 @@ class TokenItem(MethodView):
     def delete(self, token: Token) -> None:
         """Revoke a token; its open streams end within 5 s."""
         require_match(etag(token))
-        services().access.revoke(token.id)
+        services().access.revoke(token.id, by=caller().actor)
 
 
 def _made(made: Token, **secret: str) -> Response:

@@ -11,8 +11,9 @@ import click
 
 from piapi.cli.data import opened_database
 from piapi.clock import SystemClock, format_time
-from piapi.models import ROLES, Token
+from piapi.models import CONSOLE, ROLES, Token
 from piapi.services.access import LONGEST_S, Access
+from piapi.services.events import Events
 from piapi.storage.tokens import TokenRows
 
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
@@ -50,7 +51,7 @@ def create_token(name: str, role: str | None, scopes: tuple[str, ...], expires: 
     if (role is None) == (not scopes):
         raise click.UsageError("name either --role or one --scope or more")
     with _access() as access:
-        _, secret = access.create_token(name, scopes=scopes, role=role, expires_in_s=expires)
+        _, secret = access.create_token(name, scopes=scopes, role=role, expires_in_s=expires, by=CONSOLE)
     click.echo(secret)
 
 
@@ -70,13 +71,13 @@ def list_tokens() -> None:
 def revoke_token(id: str) -> None:
     """Make a token open nothing from now on; its open streams end within 5 s."""
     with _access() as access:
-        access.revoke(id)
+        access.revoke(id, by=CONSOLE)
 
 
 @contextlib.contextmanager
 def _access() -> Iterator[Access]:
     with opened_database() as database:
-        yield Access(TokenRows(database), SystemClock())
+        yield Access(TokenRows(database), Events(database, SystemClock()), SystemClock())
 
 
 def _line(token: Token) -> str:

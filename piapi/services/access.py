@@ -14,12 +14,16 @@ from datetime import datetime, timedelta
 
 from piapi.clock import Clock
 from piapi.errors import Fault, Invalid, NotFound
-from piapi.models import ROLES, VERBS, Caller, Token
+from piapi.models import NOBODY, ROLES, VERBS, Caller, Token
+from piapi.services.events import Events
 from piapi.storage.database import Along, to_millis
 from piapi.storage.tokens import TokenRows
 
 PREFIX = "piapi_"
 """Of every token, so that scanners for leaked secrets can know one."""
+
+SUBJECT = "system:tokens"
+"""Of entries in the journal."""
 
 LONGEST_S = 10 * 365 * 86_400
 """Of a token that expires, in seconds."""
@@ -30,8 +34,11 @@ _SCOPE = re.compile(r"(?P<kind>\*|[a-z]+):(?P<name>\*|[A-Za-z][A-Za-z0-9_-]{0,39
 class Access:
     """Tokens. A secret leaves this class once, when it is made; what is kept is its SHA-256."""
 
-    def __init__(self, rows: TokenRows, clock: Clock, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
+    def __init__(
+        self, rows: TokenRows, events: Events, clock: Clock, random: Callable[[int], bytes] = secrets.token_bytes
+    ) -> None:
         self._rows = rows
+        self._events = events
         self._clock = clock
         self._random = random
         self._used: dict[str, datetime] = {}
@@ -44,6 +51,7 @@ class Access:
         scopes: Sequence[str] = (),
         role: str | None = None,
         expires_in_s: float | None = None,
+        by: str = NOBODY,
     ) -> tuple[Token, str]:
         """Make a token with scopes or a role (one of the two). Gives it with its secret, this once.
 
@@ -62,7 +70,9 @@ class Access:
             expires_at=None if expires_in_s is None else now + timedelta(seconds=expires_in_s),
             last_used_at=None,
         )
-        self._rows.add(token, _digest(secret), *(of(token) for of in along))
+        data = {"id": token.id, "name": name, "scopes": list(granted), "role": role}
+        told = self._events.entry("token.created", SUBJECT, data, actor=by)
+        self._rows.add(token, _digest(secret), told, *(of(token) for of in along))
         return token, secret
 
     def authenticate(self, secret: str) -> Caller | None:
@@ -80,10 +90,15 @@ class Access:
 
     def still_allowed(self, caller: Caller, scope: str) -> bool:
         """Whether a caller who was let in may stay: asked about open streams."""
+        known = self.current(caller)
+        return known is not None and known.may(scope)
+
+    def current(self, caller: Caller) -> Caller | None:
+        """A caller who was let in, as they are now; None when they no longer would be."""
         token = self._rows.get(caller.id)
         if token is None or (token.expires_at is not None and token.expires_at <= self._clock.now()):
-            return False
-        return replace(caller, scopes=token.scopes).may(scope)
+            return None
+        return replace(caller, scopes=token.scopes)
 
     def token(self, id: str) -> Token:
         """Raises NotFound."""
@@ -100,9 +115,10 @@ class Access:
         """Its place in the order of pages."""
         return to_millis(token.created_at), token.id
 
-    def revoke(self, id: str) -> None:
+    def revoke(self, id: str, *, by: str = NOBODY) -> None:
         """From now on it opens nothing. Raises NotFound."""
-        if not self._rows.remove(id):
+        told = self._events.entry("token.revoked", SUBJECT, {"id": id, "name": self.token(id).name}, actor=by)
+        if not self._rows.remove(id, told):
             raise NotFound(f"There is no token {id}.")
 
     def note_use(self) -> None:

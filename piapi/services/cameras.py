@@ -18,9 +18,10 @@ from piapi.errors import (
     UnsupportedControl,
 )
 from piapi.hardware.base import Camera, CameraConfig, Control, ControlValue, StillRequest
-from piapi.models import CameraSettings
+from piapi.models import NOBODY, CameraSettings
 from piapi.services.camera_owner import CameraOwner
 from piapi.services.capture_queue import Taken
+from piapi.services.events import Events
 from piapi.services.live import Picture, Viewer, ViewerPlaces
 from piapi.services.metrics import Metrics
 from piapi.storage.cameras import CameraRows
@@ -59,6 +60,7 @@ class CameraService:
         rows: CameraRows,
         places: ViewerPlaces,
         clock: Clock,
+        events: Events,
         waiting: threading.Semaphore | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class CameraService:
         self.config = config
         self._rows = rows
         self._clock = clock
+        self._events = events
         self.owner = CameraOwner(config.name, camera, places, clock, waiting)
         self._settings = CameraSettings(config.rotation, {})
         self._configuring = threading.Lock()
@@ -111,7 +114,7 @@ class CameraService:
             viewers=viewers,
         )
 
-    def configure(self, rotation: int | None, controls: Mapping[str, ControlValue | None]) -> None:
+    def configure(self, rotation: int | None, controls: Mapping[str, ControlValue | None], *, by: str = NOBODY) -> None:
         """Set what is named and leave the rest; a control that is None goes back to its default.
 
         Raises UnsupportedControl (and changes nothing), CameraUnavailable while nothing is known of the camera.
@@ -121,7 +124,9 @@ class CameraService:
             before = self._settings
             merged = {name: value for name, value in {**before.controls, **controls}.items() if value is not None}
             settings = CameraSettings(before.rotation if rotation is None else rotation, merged)
-            self._rows.put(self.name, settings)
+            data = {"rotation": settings.rotation, "controls": settings.controls}
+            told = self._events.entry("camera.configured", f"camera:{self.name}", data, actor=by)
+            self._rows.put(self.name, settings, told)
             self._settings = settings
             self.owner.configure(settings.rotation, settings.controls)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from piapi.models import CameraSettings
-from piapi.storage.database import Database
+from piapi.storage.database import Along, Database
 
 
 class CameraRows:
@@ -19,11 +19,13 @@ class CameraRows:
         row = self._database.read_one("SELECT * FROM camera_settings WHERE camera = ?", (camera,))
         return CameraSettings(row["rotation"], json.loads(row["controls"])) if row else None
 
-    def put(self, camera: str, settings: CameraSettings) -> None:
-        """Keep it."""
+    def put(self, camera: str, settings: CameraSettings, *along: Along) -> None:
+        """Keep it, and `along` with it."""
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO camera_settings (camera, rotation, controls) VALUES (?, ?, ?)"
                 " ON CONFLICT (camera) DO UPDATE SET rotation = excluded.rotation, controls = excluded.controls",
                 (camera, settings.rotation, json.dumps(settings.controls)),
             )
+            for more in along:
+                more(connection)

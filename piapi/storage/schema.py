@@ -56,7 +56,12 @@ STEPS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX events_by_time ON events (at);
     CREATE INDEX events_by_subject ON events (subject, id);
-    CREATE INDEX events_by_type ON events (type, id);
+    CREATE INDEX events_by_type ON events (type, subject, id);
+
+    CREATE TABLE journal_marks (
+        at      INTEGER PRIMARY KEY,         -- by a clock that was believed
+        last_id INTEGER NOT NULL             -- the newest entry that was there then
+    ) STRICT;
 
     CREATE TABLE idempotency (
         seq        INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -55,10 +55,14 @@ class TokenRows:
         )
         return [_token(row) for row in rows]
 
-    def remove(self, id: str) -> bool:
-        """Whether there was one."""
+    def remove(self, id: str, *along: Along) -> bool:
+        """Whether there was one; `along` is done only then."""
         with self._database.write() as connection:
-            return connection.execute("DELETE FROM tokens WHERE id = ?", (id,)).rowcount > 0
+            if not connection.execute("DELETE FROM tokens WHERE id = ?", (id,)).rowcount:
+                return False
+            for more in along:
+                more(connection)
+            return True
 
     def note_use(self, used: Mapping[str, datetime]) -> None:
         """When each was last used, for many at once: a write a request would wear out the card."""
