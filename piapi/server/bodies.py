@@ -113,6 +113,7 @@ class StreamBody:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._owned = True
+        self._under_way: Part = ()
 
     @property
     def ends(self) -> bool:
@@ -128,9 +129,13 @@ class StreamBody:
         return self._stream
 
     def close(self) -> None:
-        """Close the stream, unless it was closed or handed over before."""
+        """Close the stream, unless it was closed or handed over before, and the files of a part that is half read."""
         with self._lock:
             owned, self._owned = self._owned, False
+        part, self._under_way = self._under_way, ()
+        for item in part:
+            if isinstance(item, FileSpan):
+                item.close()
         if owned:
             self._stream.close()
 
@@ -167,6 +172,7 @@ class StreamBody:
             except StreamEnded:
                 return
             if part is not None:
+                self._under_way = part
                 yield from _pieces(part)
                 continue
             with news:
@@ -175,17 +181,12 @@ class StreamBody:
 
 
 def _pieces(part: Part) -> Iterator[bytes]:
-    """A part as bytes, no larger than they have to be. Closes its files, however it ends."""
+    """A part as bytes, in no more pieces than it takes."""
     if all(isinstance(item, bytes) for item in part):
         yield b"".join(part)  # type: ignore[arg-type]
         return
-    try:
-        for item in part:
-            yield from (item,) if isinstance(item, bytes) else item
-    finally:
-        for item in part:
-            if isinstance(item, FileSpan):
-                item.close()
+    for item in part:
+        yield from (item,) if isinstance(item, bytes) else item
 
 
 class FileBody(FileSpan):
