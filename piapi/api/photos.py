@@ -16,6 +16,8 @@ from piapi.api.fields import Boolean, Integer, QueryInteger, Text, Time, between
 from piapi.api.files import IMMUTABLE, send_file
 from piapi.api.problems import RangeNotSatisfiable
 from piapi.api.services import services
+from piapi.api.tar import MEDIA_TYPE as TAR
+from piapi.api.tar import Member, tar_response
 from piapi.clock import format_time
 from piapi.errors import PreconditionFailed, TooManyRequests
 from piapi.models import Photo, PhotoFilter
@@ -49,13 +51,17 @@ class PhotoSchema(Schema):
 PhotoPage = collection_of(PhotoSchema, "PhotoPage")
 
 
-class PhotoQuery(PageQuery):
+class PhotoSelection(Schema):
     """Which photos."""
 
     camera = Text(most=40, load_default=None, metadata={"example": "front"})
     since = Time(load_default=None, metadata={"type": "string", "format": "date-time", "description": "Included."})
     until = Time(load_default=None, metadata={"type": "string", "format": "date-time", "description": "Not included."})
     label = Text(most=100, load_default=None)
+
+
+class PhotoQuery(PageQuery, PhotoSelection):
+    """Which photos, in pages."""
 
 
 class ThumbnailQuery(Schema):
@@ -87,10 +93,21 @@ class PhotoList(MethodView):
     @blp.response(200, PhotoPage)
     def get(self, query: dict[str, Any]) -> dict[str, Any]:
         """List the photos of all cameras."""
-        cameras = caller().names("camera", "view")
-        if wanted := query["camera"]:
-            cameras = frozenset({wanted}) if cameras is None else cameras & {wanted}
-        return list_photos(PhotoFilter(cameras, query["since"], query["until"], query["label"]), query)
+        return list_photos(selected(query), query)
+
+
+@blp.route("/photos.tar")
+class PhotoArchive(MethodView):
+    @requires(None, produces=(TAR,))
+    @blp.raises(TooManyRequests)
+    @blp.arguments(PhotoSelection, location="query")
+    @blp.response(200, {"type": "string", "format": "binary"}, content_type=TAR)
+    def get(self, query: dict[str, Any]) -> Response:
+        """Fetch the same photos as one tar stream, newest first."""
+        who, access = caller(), services().access
+        archive = services().photos.archive(selected(query))
+        members = (Member(archive_name(photo), photo.captured_at, path) for photo, path in archive)
+        return tar_response("photos.tar", members, lambda: access.current(who) == who, archive.close)
 
 
 @blp.route("/photos/<id>")
@@ -156,6 +173,14 @@ class PhotoThumbnail(MethodView):
         return response
 
 
+def selected(query: dict[str, Any]) -> PhotoFilter:
+    """What was asked for, as far as the caller may view it."""
+    cameras = caller().names("camera", "view")
+    if wanted := query["camera"]:
+        cameras = frozenset({wanted}) if cameras is None else cameras & {wanted}
+    return PhotoFilter(cameras, query["since"], query["until"], query["label"])
+
+
 def list_photos(chosen: PhotoFilter, query: dict[str, Any]) -> dict[str, Any]:
     """A page of photos."""
     before = decode_cursor(query["cursor"], int, int)
@@ -169,6 +194,11 @@ def photo_file(photo: Photo) -> Response:
     """Its bytes."""
     name = f"{photo.camera}-{photo.captured_at:%Y%m%d-%H%M%S}-{photo.id}.{ENDINGS[photo.format]}"
     return send_file(services().photos.file(photo), photo.sha256, MEDIA_TYPES[photo.format], name)
+
+
+def archive_name(photo: Photo) -> str:
+    """Of its file among others, in the order of time; without colons, which not every file system takes."""
+    return f"{format_time(photo.captured_at).replace(':', '')}-{photo.camera}-{photo.id}.{ENDINGS[photo.format]}"
 
 
 def path_of(photo: Photo) -> str:
