@@ -17,7 +17,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import footprint, latency, paging, restart, slow_viewer, snapshot, stalled, stored_photo, streaming
+from benchmarks import (
+    events,
+    footprint,
+    latency,
+    paging,
+    restart,
+    slow_viewer,
+    snapshot,
+    stalled,
+    stored_photo,
+    streaming,
+)
 from benchmarks.lab import Lab
 from benchmarks.processes import CLIENT_CORE, CORES, Failed, Missing
 from benchmarks.table import Row, not_measured, show
@@ -26,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Lab], list[Row]]] = {
     "snapshot": snapshot.measure,
     "streaming": streaming.measure,
     "slow_viewer": slow_viewer.measure,
+    "events": events.measure,
     "latency": latency.measure,
     "stalled": stalled.measure,
     "paging": paging.measure,

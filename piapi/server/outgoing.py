@@ -74,6 +74,8 @@ class Outgoing:
     @property
     def waiting(self) -> int:
         """Bytes that wait, those in files too."""
+        if not self.parts:
+            return 0
         return self.size + sum(part.left for part in self.parts if isinstance(part, FilePart))
 
     def clear(self) -> None:

@@ -104,6 +104,9 @@ class EventFeed:
     def recent(self, now: float) -> _Recent:
         """The latest entries: read from the database when somebody has written, or now and then. `now` in seconds of
         the clock that never jumps."""
+        known = self._recent
+        if known is not None and not self._is_stale and now < self._look_at:  # as nearly always, without the lock
+            return known
         with self._reading:
             known, was_stale = self._recent, self._is_stale
             if known is None:
@@ -156,13 +159,15 @@ class Reader:
             return [self._feed.encode(gap)]
         if self._position < recent.after and (page := self._read_page()):
             return page
+        if self._position >= recent.newest:
+            return []
         found = []
         for entry in reversed(recent.entries):
             if entry.event.id <= self._position:
                 break
             if self._wants(entry.event):
                 found.append(entry.text)
-        self._position = max(self._position, recent.newest)
+        self._position = recent.newest
         found.reverse()
         return found
 
