@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from piapi.services.event_feed import RECENT
 from tests.service import Service, running
 
 
@@ -129,14 +128,13 @@ def test_a_revoked_token_ends_its_stream(service: Service, token: str) -> None:
             reader.next()
 
 
-def test_a_reader_who_pauses_goes_on_where_it_was(service: Service, token: str, tmp_path: Path) -> None:
+def test_a_reader_who_pauses_goes_on_where_it_was(service: Service, token: str) -> None:
     first = newest(service, token)
     with contextlib.closing(Live(service, token, last_id=0)) as paused:
         for number in range(30):
             take(service, token, f"{number} " + "x" * 90)
         seen = [paused.next()[1] for _ in range(first + 30)]
     assert seen == [*range(1, first + 31)]
-    assert first + 30 < RECENT or seen[-1] > RECENT
 
 
 def test_a_stream_ends_when_the_service_does(tmp_path: Path) -> None:
