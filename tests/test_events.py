@@ -138,6 +138,25 @@ def test_the_cost_of_a_page_does_not_rise_with_what_it_leaves_out(
     assert steps < 100  # 10,000 instructions; to look at all the entries takes 20 times as many
 
 
+def test_which_of_some_rare_types_came_last_is_found_without_a_look_at_all(events: Events, database: Database) -> None:
+    assert events.newest_type("low", "ok") is None
+    fill(events, "system:storage", type="ok")
+    fill(events, "system:storage", type="low")
+    fill(events, *["camera:back"] * 20_000)
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    database._reader().set_progress_handler(count, 100)
+    assert events.newest_type("low", "ok") == "low"
+    assert events.newest_type("never") is None
+    database._reader().set_progress_handler(None, 0)
+    assert steps < 10
+
+
 # Sums -----------------------------------------------------------------------------------------------------------------
 
 

@@ -47,8 +47,8 @@ class EventRows:
     def newest_type(self, *types: str) -> str | None:
         """Which of these was written last."""
         marks = ", ".join("?" * len(types))
-        row = self._database.read_one(
-            f"SELECT type FROM events WHERE type IN ({marks}) ORDER BY id DESC LIMIT 1",  # noqa: S608 — no value in it
+        row = self._database.read_one(  # +id: else SQLite goes back from the newest entry, all the way if there is none
+            f"SELECT type FROM events WHERE type IN ({marks}) ORDER BY +id DESC LIMIT 1",  # noqa: S608 — no value in it
             types,
         )
         return str(row["type"]) if row else None
@@ -120,12 +120,15 @@ class EventRows:
 
     def remove_through(self, id: int, limit: int) -> int:
         """Remove up to `limit` of the oldest entries, none newer than this one. Returns how many were removed."""
-        with self._database.write() as connection:
+
+        def delete(connection: sqlite3.Connection) -> int:
             removed = connection.execute(
                 "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <= ? ORDER BY id LIMIT ?)", (id, limit)
             ).rowcount
             connection.execute("DELETE FROM journal_marks WHERE last_id < (SELECT min(id) FROM events)")
-        return removed
+            return removed
+
+        return self._database.write_to_free(delete)
 
     def _select(
         self,
