@@ -85,6 +85,20 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def networks(value: Any) -> tuple[str, ...]:
+    """A list of addresses and networks, such as `10.0.0.0/8`."""
+    import ipaddress
+
+    for item in texts(value):
+        try:
+            network = ipaddress.ip_network(item)
+        except ValueError as error:
+            raise ValueError(f'must be addresses or networks, such as ["127.0.0.1", "10.0.0.0/8"]: {error}') from None
+        if network.prefixlen == 0:
+            raise ValueError(f"must not name everybody ({item}): anybody could then claim any address")
+    return texts(value)
+
+
 def folder(value: Any) -> Path:
     """A path; `~` is the home folder, a relative one starts at the current folder."""
     return Path(text(value)).expanduser()
@@ -125,7 +139,9 @@ class Server:
     port: int = setting(8000, integer(0, 65535), "TCP port; 0 takes any free one.", "PIAPI_PORT")
     names: tuple[str, ...] = setting((), texts, "Host names accepted beside the machine's own names and addresses.")
     max_viewers: int = setting(64, integer(1, 1000), "Live viewers at once, over all cameras; the next one gets 503.")
-    trusted_proxies: tuple[str, ...] = setting((), texts, "Addresses whose X-Forwarded-* headers are believed.")
+    trusted_proxies: tuple[str, ...] = setting(
+        (), networks, "Addresses or networks of proxies, whose X-Forwarded-For, -Proto and -Host are believed."
+    )
     log_level: str = setting(
         "info", one_of("debug", "info", "warning", "error"), "Least that is logged.", "PIAPI_LOG_LEVEL"
     )

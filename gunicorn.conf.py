@@ -39,6 +39,9 @@ graceful_timeout = 10
 preload_app = False
 control_socket_disable = True
 forwarded_allow_ips = ",".join(settings.server.trusted_proxies)
+# What a proxy says of its client is read in one place, piapi/api/proxies.py, and a header never becomes a path.
+secure_scheme_headers = {}
+forwarder_headers = ""
 accesslog = None
 loglevel = settings.server.log_level
 logconfig_dict = logs.configuration(settings.server.log_level)

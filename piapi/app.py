@@ -16,6 +16,7 @@ from flask import Flask, request
 import config
 from piapi import __version__, api, web
 from piapi.api import event_stream
+from piapi.api.proxies import behind
 from piapi.api.services import Services
 from piapi.clock import Clock, SystemClock, boot_id
 from piapi.hardware import open_hardware
@@ -23,6 +24,7 @@ from piapi.hardware.base import Camera, CameraConfig
 from piapi.logs import request_id
 from piapi.runtime import Chore, Runtime
 from piapi.services.access import Access
+from piapi.services.attempts import Attempts
 from piapi.services.camera_states import CameraStates
 from piapi.services.cameras import Cameras, CameraService
 from piapi.services.event_feed import EventFeed
@@ -32,18 +34,25 @@ from piapi.services.journal_retention import LOOK_EVERY_S as KEEP_JOURNAL_EVERY_
 from piapi.services.journal_retention import JournalRetention
 from piapi.services.live import ViewerPlaces
 from piapi.services.metrics import Metrics
+from piapi.services.pairings import Pairings
+from piapi.services.passwords import Passwords
 from piapi.services.photos import Photos
 from piapi.services.recovery import Recovery
 from piapi.services.retention import Retention
+from piapi.services.sessions import Sessions
 from piapi.services.space import Space
 from piapi.services.system import System
+from piapi.services.users import Users
 from piapi.storage.cameras import CameraRows
 from piapi.storage.database import Database
 from piapi.storage.idempotency import KeyRows
 from piapi.storage.inventory import Inventory
+from piapi.storage.pairings import PairingRows
 from piapi.storage.photos import PhotoLibrary
 from piapi.storage.reserve import Reserve
+from piapi.storage.sessions import SessionRows
 from piapi.storage.tokens import TokenRows
+from piapi.storage.users import UserRows
 from piapi.timekeeping import clock_is_synchronised
 
 if TYPE_CHECKING:
@@ -56,7 +65,7 @@ NOTE_USE_EVERY_S = 60.0
 """Seconds between two times that the last use of tokens is written down: a write a request would wear out the card."""
 
 FORGET_KEYS_EVERY_S = 600.0
-"""Seconds between two times that the keys of requests are looked through for old ones."""
+"""Seconds between two times that keys of requests, sessions and pairings are looked through for old ones."""
 
 LOOK_AT_DISK_EVERY_S = 5.0
 """Seconds; a statvfs(2) and a row of the database each time."""
@@ -106,8 +115,14 @@ def create_app(
     keeping = JournalRetention(events.rows, clock, storage.journal_keep_days, lambda: _is_believed(settings.clock))
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
     waiting, metrics = threading.Semaphore(settings.server.threads - FREE_THREADS), Metrics()
+    users = Users(UserRows(database), Passwords(clock), Attempts(clock), events, clock)
+    sessions = Sessions(SessionRows(database), users, events, clock)
+    access = Access(TokenRows(database), events, clock, access_of_user=sessions.access_of)
     services = Services(
-        access=Access(TokenRows(database), events, clock),
+        access=access,
+        users=users,
+        sessions=sessions,
+        pairings=Pairings(PairingRows(database), access, events, clock, boot_id()),
         cameras=Cameras(
             {
                 item.name: CameraService(item, cameras[item.name], rows, places, clock, events, waiting, metrics)
@@ -131,6 +146,8 @@ def create_app(
     app.register_blueprint(web.blp)
     chores = [
         Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True),
+        Chore("sessions that are over", FORGET_KEYS_EVERY_S, sessions.forget_old),
+        Chore("pairings that are over", FORGET_KEYS_EVERY_S, services.pairings.forget_old),
         Chore("old keys of requests", FORGET_KEYS_EVERY_S, services.keys.forget_old),
         Chore("free space", LOOK_AT_DISK_EVERY_S, space.look),
         Chore("photos without a row", LOOK_AT_DISK_EVERY_S, recovery.adopt_more),
@@ -144,7 +161,7 @@ def create_app(
     about = {"version": __version__, "emulated": services.emulated}
     prepare = [library.prepare, recovery.run, reserve.keep, lambda: _tell(events, "system.started", about)]
     app.extensions["piapi"] = Runtime(services, database, prepare, chores, lambda: api.document(joined))
-    app.wsgi_app = _around(app.wsgi_app, metrics)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = _around(behind(app.wsgi_app, settings.server.trusted_proxies), metrics)  # type: ignore[method-assign, assignment]
     return app
 
 

@@ -13,6 +13,7 @@ PiApiError
 ├── PreconditionFailed          the thing has changed since the caller last saw it
 ├── AccessError
 │   ├── Unauthenticated         nobody, or nobody we know
+│   │   └── WrongPassword       a name and a password that do not open a session
 │   ├── Forbidden               somebody, without the scope
 │   └── ForeignHost             a Host header that is not this machine's
 ├── TooManyRequests             more than its share; later is fine
@@ -109,11 +110,15 @@ class Unauthenticated(AccessError):
     """No credentials, or wrong, expired or revoked ones. Which of these is not said."""
 
 
+class WrongPassword(Unauthenticated):
+    """No such user, or another password. Which of these is not said."""
+
+
 class Forbidden(AccessError):
     """A known caller without the scope. `scope` is what is missing."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"This needs the scope {scope}, which your token does not have.")
+        super().__init__(f"This needs the scope {scope}, which you do not have.")
         self.scope = scope
 
 

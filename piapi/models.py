@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ class Caller:
     name: str
     scopes: tuple[str, ...]
     kind: Literal["token", "user"] = "token"
+    proof: bytes = field(default=b"", repr=False)
+    """Of a user: the SHA-256 of what let them in, the session's cookie or the stored hash of the password."""
 
     @property
     def actor(self) -> str:
@@ -72,6 +74,47 @@ class Caller:
         parts = [scope.split(":") for scope in self.scopes]
         names = frozenset(name for of, name, can in parts if of in ("*", kind) and can in ("*", verb))
         return None if "*" in names else names
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person with a password, which is stored as a hash alone."""
+
+    name: str
+    scopes: tuple[str, ...]
+    role: str | None
+    created_at: datetime
+    changed_at: datetime
+    """When the password was set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser in which somebody has logged in."""
+
+    user: User
+    expires_at: datetime
+    digest: bytes = field(repr=False)
+    """SHA-256 of the cookie."""
+    csrf_token: str = field(repr=False)
+    """What a page of ours sends along with each change; it cannot be told without the cookie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """A code with which a new device may fetch a token, once."""
+
+    id: str
+    name: str
+    """Of the token."""
+    scopes: tuple[str, ...]
+    role: str | None
+    token_expires_in_s: int | None
+    """Seconds from the redemption on; None: never."""
+    created_at: datetime
+    expires_at: datetime
+    """As a label: it ends by the clock that never jumps."""
+    created_by: str
 
 
 NOBODY = "nobody"

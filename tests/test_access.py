@@ -27,6 +27,9 @@ OPEN = {
     "/static/swagger-ui/<path:name>",
 }
 
+OPEN_TO_POST = {"POST /api/v1/session", "POST /api/v1/pair"}
+"""To log in, and to redeem a code."""
+
 
 def basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
@@ -41,10 +44,17 @@ def bearer(token: str) -> dict[str, str]:
 
 def test_every_route_denies_but_for_those_that_the_contract_opens(app: Flask, nobody: Api) -> None:
     for rule in app.url_map.iter_rules():
-        path = rule.rule.replace("<id>", "x").replace("<slug>", "invalid").replace("<path:name>", "piapi.css")
+        path = (
+            rule.rule.replace("<id>", "x")
+            .replace("<name>", "x")
+            .replace("<slug>", "invalid")
+            .replace("<path:name>", "piapi.css")
+        )
         for method in (rule.methods or set()) - {"HEAD"}:
             response = nobody.open(method, path, outside=True)
-            if rule.rule in OPEN:
+            if f"{method} {rule.rule}" in OPEN_TO_POST:
+                assert_problem(response, 422, "invalid")
+            elif rule.rule in OPEN:
                 assert response.status_code in (200, 404), path
             else:
                 assert_problem(response, 401, "unauthenticated")

@@ -1,12 +1,13 @@
 """Who asks, and whether they may: the decorators above a view say what it needs.
 
-Bearer, or Basic with user `token` (for players and cameras that know only Basic). Every view has one of these
-decorators; a test walks the URL map and holds it.
+Bearer, or Basic with a user's name and password, or with user `token` and a token (for players and cameras that know
+only Basic), or the cookie of a session. Every view has one of these decorators; a test walks the URL map and holds it.
 """
 
 from __future__ import annotations
 
 import functools
+import hmac
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ParamSpec, TypeVar
@@ -16,10 +17,12 @@ from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from piapi.api.browsers import COOKIE, CSRF_HEADER, is_from_elsewhere
 from piapi.api.problems import NotAcceptable
 from piapi.api.services import services
 from piapi.errors import AccessError, Fault, Forbidden, Invalid, Unauthenticated
 from piapi.models import Caller
+from piapi.services.sessions import caller_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +34,13 @@ _auth = MultiAuth(_bearer, _basic)
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "dng": "image/x-adobe-dng"}
 """Of a photo, by its format."""
 
+_FINDERS: dict[str, Callable[[str], Any]] = {
+    "token": lambda id: services().access.token(id),
+    "user": lambda name: services().users.user(name),
+    "pairing": lambda id: services().pairings.pairing(id),
+}
+"""By the last part of a path."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -41,11 +51,14 @@ def _verify_token(token: str) -> Caller | None:
 
 @_basic.verify_password
 def _verify_password(username: str, password: str) -> Caller | None:
-    if username != "token" or not password:
+    if not username or not password:
         return None
-    caller = services().access.authenticate(password)
-    if caller and request.method not in SAFE_METHODS and _from_elsewhere():
-        raise AccessError("Another site made this request in your name; only piapi's own pages may.")
+    if username == "token":
+        caller = services().access.authenticate(password)
+    else:
+        caller = services().users.authenticate(username, password, client_address())
+    if caller and request.method not in SAFE_METHODS:
+        _refuse_other_sites()  # browsers send a Basic password again by themselves
     return caller
 
 
@@ -56,7 +69,8 @@ def _refuse(status: int) -> None:
     if given is not None and (given.token or (given.username == "token" and given.password)):
         services().events.count("auth.failed", "system:tokens", actor=f"address:{request.remote_addr}")
     raise Unauthenticated(
-        "A token is needed: send `Authorization: Bearer <token>`, or Basic with user `token` and the token as password."
+        "A token is needed: `Authorization: Bearer <token>`, or Basic with user `token` and the token as password; "
+        "or a user's name and password, by Basic or at /api/v1/session."
     )
 
 
@@ -69,15 +83,17 @@ def caller() -> Caller:
 def requires(
     scope: str | None, produces: tuple[str, ...] = ("application/json",), finds: str | None = None
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The view needs a caller with `scope`; None: any caller. With `finds="token"` it gets the token of its path."""
+    """The view needs a caller with `scope`; None: any caller. With `finds="token"` (user, pairing) it gets that of its
+    path."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
         def admit(kwargs: dict[str, Any]) -> None:
             if scope is not None:
                 check_scope(scope)
             check_acceptable(produces)
-            if finds == "token":
-                kwargs["token"] = services().access.token(kwargs.pop("id"))
+            if finds is not None:
+                _, name = kwargs.popitem()  # the one part of the path that has a name
+                kwargs[finds] = _FINDERS[finds](name)
 
         return _guarded(view, admit, scope, is_about_one=finds is not None)
 
@@ -129,6 +145,25 @@ def open_to_all(view: Callable[P, R]) -> Callable[P, R]:
     return view
 
 
+def open_to_own_pages(view: Callable[P, R]) -> Callable[P, R]:
+    """As `open_to_all`, except to what a browser does for a page of another site: it could log its visitors in."""
+    check_query = _query_check(view)
+
+    @functools.wraps(view)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        _refuse_other_sites()
+        check_acceptable(("application/json",))
+        check_query()
+        return view(*args, **kwargs)
+
+    return open_to_all(wrapper)
+
+
+def client_address() -> str:
+    """From where the request comes; through a trusted proxy, from where it came to that."""
+    return request.remote_addr or "local"
+
+
 def check_scope(scope: str) -> None:
     """Raise Forbidden unless the caller has it."""
     if not caller().may(scope):
@@ -152,10 +187,30 @@ def _authenticate() -> None:
     """Bearer is looked at first, as nearly all requests have it: MultiAuth makes its decorators anew for each one."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     known = services().access.authenticate(token.strip()) if kind.lower() == "bearer" else None
-    if known is None:
-        _authenticate_otherwise()
-    else:
+    if known is not None:
         g.caller = known
+    elif COOKIE in request.cookies and "Authorization" not in request.headers:
+        _authenticate_by_session(request.cookies[COOKIE])
+    else:
+        _authenticate_otherwise()
+
+
+def _authenticate_by_session(cookie: str) -> None:
+    session = services().sessions.find(cookie)
+    if session is None:
+        _refuse(401)
+        return
+    if request.method not in SAFE_METHODS:
+        _refuse_other_sites()
+        sent = request.headers.get(CSRF_HEADER, "")
+        if not hmac.compare_digest(sent.encode(), session.csrf_token.encode()):
+            raise AccessError(f"In a session a change needs the header {CSRF_HEADER}; GET /api/v1/session tells it.")
+    g.session, g.caller = session, caller_of(session)
+
+
+def _refuse_other_sites() -> None:
+    if is_from_elsewhere():
+        raise AccessError("Another site made this request in your name; only piapi's own pages may.")
 
 
 @_auth.login_required
@@ -178,17 +233,6 @@ def _query_check(view: Callable[..., Any]) -> Callable[[], None]:
 
 def _may_any(kind: str, verb: str) -> bool:
     return caller().names(kind, verb) != frozenset()
-
-
-def _from_elsewhere() -> bool:
-    """Whether a browser says that another site made this request (Fetch Metadata; else Origin, RFC 6454).
-
-    Browsers send a Basic password again by themselves, so another site could act in the owner's name.
-    """
-    if site := request.headers.get("Sec-Fetch-Site"):
-        return site not in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    return origin is not None and origin.split("://", 1)[-1] != request.host
 
 
 def _guarded(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flask import Flask, request
 
+from piapi.api.proxies import RECEIVED_HOST
 from piapi.errors import ForeignHost
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -32,7 +33,10 @@ def guard(app: Flask, names: tuple[str, ...]) -> None:
 
     @app.before_request
     def check_host() -> None:
-        if not is_ours(request.headers.get("Host", ""), int(time.monotonic() / REMEMBER_S)):
+        period = int(time.monotonic() / REMEMBER_S)
+        host = request.headers.get("Host", "")
+        # Behind a proxy both have to be ours: not every proxy replaces the X-Forwarded-Host that a client sends.
+        if not is_ours(host, period) or not is_ours(request.environ.get(RECEIVED_HOST, host), period):
             raise ForeignHost(
                 "The Host header names another machine. If this is a name of this Pi, add it to [server] names."
             )

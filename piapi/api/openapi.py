@@ -7,6 +7,7 @@ from typing import Any
 import apispec
 from apispec.ext.marshmallow import OpenAPIConverter
 
+from piapi.api.browsers import COOKIE, CSRF_HEADER
 from piapi.api.fields import Time
 
 DESCRIPTION = """The REST API of piapi: a Raspberry Pi's camera, pins and doors over HTTP.
@@ -14,6 +15,8 @@ DESCRIPTION = """The REST API of piapi: a Raspberry Pi's camera, pins and doors 
 Begin at `/api/v1/` and follow `links`. Every error is a problem document (RFC 9457) whose `type` is a page that
 explains it. Each operation names the scope it needs as `x-scope`; `{id}` stands for the name in the path and `{camera}`
 for the camera of the photo."""
+
+SESSION = f"From `POST /api/v1/session`. Each change needs the header `{CSRF_HEADER}` with the `csrf_token` of that."
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -45,12 +48,16 @@ def describe(spec: apispec.APISpec) -> None:
     """Fill in what no route says."""
     spec.options["info"] = {"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}}
     spec.options["servers"] = [{"url": "/"}]
-    spec.options["security"] = [{"bearer": []}, {"basic": []}]
+    spec.options["security"] = [{"bearer": []}, {"basic": []}, {"session": []}]
     spec.components.security_scheme(
         "bearer", {"type": "http", "scheme": "bearer", "description": "A token, from `piapi tokens create`."}
     )
     spec.components.security_scheme(
-        "basic", {"type": "http", "scheme": "basic", "description": "User `token`, and a token as the password."}
+        "basic",
+        {"type": "http", "scheme": "basic", "description": "User `token` and a token; or a user's name and password."},
+    )
+    spec.components.security_scheme(
+        "session", {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": SESSION}
     )
     spec.components.schema("Problem", PROBLEM)
     for plugin in spec.plugins:

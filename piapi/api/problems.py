@@ -11,6 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from piapi import errors
+from piapi.api.browsers import may_ask_for_password
 from piapi.logs import request_id
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ PROBLEMS: dict[type[errors.PiApiError], tuple[int, str]] = {
     errors.ForeignHost: (400, "bad-request"),
     MalformedJson: (400, "malformed-json"),
     errors.Unauthenticated: (401, "unauthenticated"),
+    errors.WrongPassword: (401, "unauthenticated"),
     errors.Forbidden: (403, "forbidden"),
     errors.NotFound: (404, "not-found"),
     NotAcceptable: (406, "not-acceptable"),
@@ -87,8 +89,16 @@ PROBLEMS: dict[type[errors.PiApiError], tuple[int, str]] = {
 TITLES: dict[str, tuple[int, str, str]] = {
     "bad-request": (400, "Bad request", "The request breaks a rule of HTTP, or its Host header names another machine."),
     "malformed-json": (400, "Malformed JSON", "The body is not JSON (RFC 8259) in UTF-8."),
-    "unauthenticated": (401, "Not authenticated", "No token, or one that is wrong, expired or revoked."),
-    "forbidden": (403, "Forbidden", "The token is good, and does not have the scope that this needs."),
+    "unauthenticated": (
+        401,
+        "Not authenticated",
+        "No token, password or session, or one that is wrong, expired or revoked.",
+    ),
+    "forbidden": (
+        403,
+        "Forbidden",
+        "You are known, and do not have the scope that this needs; or another site's page made the request.",
+    ),
     "not-found": (404, "Not found", "There is nothing here by this name."),
     "method-not-allowed": (405, "Method not allowed", "The Allow header names the methods that work here."),
     "not-acceptable": (406, "Not acceptable", "The Accept header leaves out every form that this has."),
@@ -159,7 +169,8 @@ def of_our_own(error: errors.PiApiError) -> Response:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     elif isinstance(error, errors.Unauthenticated):
         response.headers.add("WWW-Authenticate", 'Bearer realm="piapi"')
-        response.headers.add("WWW-Authenticate", 'Basic realm="piapi", charset="UTF-8"')
+        if not isinstance(error, errors.WrongPassword) and may_ask_for_password():
+            response.headers.add("WWW-Authenticate", 'Basic realm="piapi", charset="UTF-8"')
     elif isinstance(error, RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size}"
     return response

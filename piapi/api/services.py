@@ -13,8 +13,11 @@ from piapi.services.event_feed import EventFeed
 from piapi.services.events import Events
 from piapi.services.idempotency import Keys
 from piapi.services.metrics import Metrics
+from piapi.services.pairings import Pairings
 from piapi.services.photos import Photos
+from piapi.services.sessions import Sessions
 from piapi.services.system import System
+from piapi.services.users import Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,9 @@ class Services:
     """All that views may call."""
 
     access: Access
+    users: Users
+    sessions: Sessions
+    pairings: Pairings
     cameras: Cameras
     photos: Photos
     events: Events

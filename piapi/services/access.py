@@ -35,10 +35,17 @@ class Access:
     """Tokens. A secret leaves this class once, when it is made; what is kept is its SHA-256."""
 
     def __init__(
-        self, rows: TokenRows, events: Events, clock: Clock, random: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        rows: TokenRows,
+        events: Events,
+        clock: Clock,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+        access_of_user: Callable[[Caller], tuple[str, ...] | None] = lambda caller: None,
     ) -> None:
+        """`access_of_user`: the scopes that a user who was let in has now; None when they are not to stay."""
         self._rows = rows
         self._events = events
+        self._access_of_user = access_of_user
         self._clock = clock
         self._random = random
         self._used: dict[str, datetime] = {}
@@ -95,6 +102,9 @@ class Access:
 
     def current(self, caller: Caller) -> Caller | None:
         """A caller who was let in, as they are now; None when they no longer would be."""
+        if caller.kind == "user":
+            scopes = self._access_of_user(caller)
+            return None if scopes is None else replace(caller, scopes=scopes)
         token = self._rows.get(caller.id)
         if token is None or (token.expires_at is not None and token.expires_at <= self._clock.now()):
             return None

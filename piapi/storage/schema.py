@@ -81,8 +81,8 @@ STEPS: tuple[str, ...] = (
     ) STRICT;
 
     CREATE TABLE users (
-        name       TEXT PRIMARY KEY,
-        hash       TEXT NOT NULL,            -- scrypt, with its parameters
+        name       TEXT PRIMARY KEY COLLATE NOCASE,
+        hash       TEXT NOT NULL,            -- scrypt, with its parameters and salt
         scopes     TEXT NOT NULL,            -- separated by blanks
         role       TEXT,
         created_at INTEGER NOT NULL,
@@ -92,8 +92,6 @@ STEPS: tuple[str, ...] = (
     CREATE TABLE sessions (
         hash       BLOB PRIMARY KEY,         -- SHA-256 of the cookie, which itself is nowhere
         user       TEXT NOT NULL REFERENCES users (name),
-        csrf       TEXT NOT NULL,
-        address    TEXT NOT NULL,
         created_at INTEGER NOT NULL,
         expires_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
@@ -107,8 +105,10 @@ STEPS: tuple[str, ...] = (
         role               TEXT,
         token_expires_in_s INTEGER,
         created_at         INTEGER NOT NULL,
-        expires_at         INTEGER NOT NULL,
-        created_by         TEXT NOT NULL
+        expires_at         INTEGER NOT NULL,      -- a label
+        created_by         TEXT NOT NULL,
+        boot_id            TEXT NOT NULL,         -- it ends by the clock that never jumps, or with the boot
+        ends_at_boot_ms    INTEGER NOT NULL
     ) STRICT;
 
     ALTER TABLE photos ADD COLUMN missing_since INTEGER;  -- its file was not there

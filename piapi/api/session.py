@@ -1,0 +1,116 @@
+"""The session of a browser: logging in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, g, make_response, request
+from flask.views import MethodView
+from marshmallow import Schema, fields, validate
+
+from piapi.api.auth import client_address, open_to_own_pages, requires
+from piapi.api.blueprint import Blueprint
+from piapi.api.browsers import COOKIE, CSRF_HEADER
+from piapi.api.fields import Text, links
+from piapi.api.services import services
+from piapi.clock import format_time
+from piapi.errors import AccessError, NotFound, TooManyRequests, WrongPassword
+from piapi.models import Session
+from piapi.services.sessions import LONGEST_S
+
+blp = Blueprint("session", __name__, description="Logging in and out")
+
+PATH = "/api/v1/session"
+
+
+class SessionSchema(Schema):
+    """Who is logged in."""
+
+    user = fields.String(required=True, metadata={"example": "anna"})
+    scopes = fields.List(fields.String(), required=True, metadata={"example": ["*:*:view"]})
+    role = fields.String(required=True, allow_none=True)
+    csrf_token = fields.String(required=True, metadata={"description": f"Sent as {CSRF_HEADER} with each change."})
+    expires_at = fields.String(required=True, metadata={"format": "date-time"})
+    links = links("self")
+
+
+class LoginSchema(Schema):
+    """A user's name and password."""
+
+    username = Text(least=1, most=100, required=True, metadata={"example": "anna"})
+    password = Text(least=1, most=200, required=True, metadata={"format": "password", "example": "correct horse"})
+
+
+class LogoutQuery(Schema):
+    """Where to log out."""
+
+    everywhere = fields.String(
+        load_default="false",
+        validate=validate.OneOf(["true", "false"], error="must be true or false"),
+        metadata={"description": "In all browsers of this user."},
+    )
+
+
+@blp.route("/session")
+class SessionItem(MethodView):
+    @open_to_own_pages
+    @blp.arguments(LoginSchema)
+    @blp.raises(AccessError, WrongPassword, TooManyRequests)
+    @blp.response(201, SessionSchema, headers={"Set-Cookie": {"schema": {"type": "string"}}})
+    def post(self, given: dict[str, Any]) -> Response:
+        """Log in. The answer sets a cookie; an Idempotency-Key is not looked at, as nobody is known yet."""
+        found = services().sessions.log_in(given["username"], given["password"], client_address())
+        if found is None:
+            raise WrongPassword("There is no user with this name and this password.")
+        session, cookie = found
+        response = make_response(session_document(session), 201)
+        response.headers["Location"] = PATH
+        response.headers["Cache-Control"] = "no-store"
+        _set_cookie(response, cookie, LONGEST_S)
+        return response
+
+    @requires(None)
+    @blp.raises(NotFound)
+    @blp.response(200, SessionSchema)
+    def get(self) -> Response:
+        """Tell who is logged in."""
+        response = make_response(session_document(_current()))
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @requires(None)
+    @blp.arguments(LogoutQuery, location="query")
+    @blp.raises(NotFound)
+    @blp.response(204)
+    def delete(self, query: dict[str, Any]) -> Response:
+        """Log out; open streams end within 5 s."""
+        sessions = services().sessions
+        (sessions.end_all if query["everywhere"] == "true" else sessions.end)(_current())
+        response = Response(status=204)
+        _set_cookie(response, "", 0)
+        return response
+
+
+def _current() -> Session:
+    session: Session | None = g.get("session")
+    if session is None:
+        raise NotFound("There is no session: a token or a password let this request in, and there is nothing to end.")
+    return session
+
+
+def _set_cookie(response: Response, value: str, age_s: int) -> None:
+    response.set_cookie(
+        COOKIE, value, max_age=age_s, path="/", httponly=True, samesite="Strict", secure=request.is_secure
+    )
+
+
+def session_document(session: Session) -> dict[str, Any]:
+    """A session, as its browser sees it."""
+    return {
+        "user": session.user.name,
+        "scopes": list(session.user.scopes),
+        "role": session.user.role,
+        "csrf_token": session.csrf_token,
+        "expires_at": format_time(session.expires_at),
+        "links": {"self": PATH},
+    }
