@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Flask, request
+from flask import Flask
 
 import config
 from piapi import __version__, api, web
 from piapi.api import event_stream
 from piapi.api.proxies import behind
 from piapi.api.services import Services
+from piapi.api.wsgi import PiApi, around, note_route
 from piapi.clock import Clock, SystemClock, boot_id
 from piapi.hardware import open_hardware
 from piapi.hardware.base import Camera, CameraConfig
-from piapi.logs import request_id
 from piapi.runtime import Chore, Runtime
 from piapi.services.access import Access
 from piapi.services.attempts import Attempts
@@ -55,16 +52,13 @@ from piapi.storage.tokens import TokenRows
 from piapi.storage.users import UserRows
 from piapi.timekeeping import clock_is_synchronised
 
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
 FREE_THREADS = 3
 """Threads that are left for other requests when all that may wait for cameras do."""
 
 NOTE_USE_EVERY_S = 60.0
 """Seconds between two times that the last use of tokens is written down: a write a request would wear out the card."""
 
-FORGET_KEYS_EVERY_S = 600.0
+FORGET_EVERY_S = 600.0
 """Seconds between two times that keys of requests, sessions and pairings are looked through for old ones."""
 
 LOOK_AT_DISK_EVERY_S = 5.0
@@ -73,23 +67,8 @@ LOOK_AT_DISK_EVERY_S = 5.0
 KEEP_AGE_EVERY_S = 60.0
 """Seconds."""
 
-_ROUTE = "piapi.route"
-"""In the WSGI environment: the rule that matched. Flask forgets the request before its answer comes back to us."""
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""One that a client or a proxy may bring along."""
 LOOK_AT_CAMERAS_EVERY_S = 2.0
 """Seconds between two looks whether a camera has come or gone."""
-
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "Cache-Control": "private, no-cache",
-}
-"""Of every answer that does not say otherwise."""
 
 
 def create_app(
@@ -99,129 +78,117 @@ def create_app(
     clock = clock or SystemClock()
     configs = [CameraConfig(name=name, **asdict(camera)) for name, camera in settings.cameras.items()]
     cameras = hardware if hardware is not None else open_hardware(configs, clock)
-    storage = settings.storage
-    reserve = Reserve(storage.path)
-    database = Database(storage.path / "piapi.db", make_room=reserve.give_up)
-    library = PhotoLibrary(database, storage.path, storage.floor_bytes, lambda: _is_believed(settings.clock))
-    events = Events(database, clock)
-    recovery = Recovery(library, Inventory(database, storage.path), events, clock)
-    space = Space(storage.path, storage.floor_bytes, events, reserve)
-    library.on_full.append(space.refuse)
-    retention = Retention(
-        library, events, clock, storage.quota_bytes, storage.max_age_days, lambda: _is_believed(settings.clock)
-    )
-    feed = EventFeed(events, event_stream.encode)
-    database.on_commit.append(feed.changed)
-    keeping = JournalRetention(events.rows, clock, storage.journal_keep_days, lambda: _is_believed(settings.clock))
+    app = PiApi("piapi", root_path=str(web.FOLDER), static_folder=None, template_folder="templates")
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # every route denies unless it says otherwise
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.before_request(note_route)
+    joined = api.register(app, settings.server.names)
+    app.register_blueprint(web.blp)
+    runtime = _join(settings, configs, cameras, clock, lambda: api.document(joined))
+    app.extensions["piapi"] = runtime
+    inner = behind(app.wsgi_app, settings.server.trusted_proxies)
+    app.wsgi_app = around(inner, runtime.services.metrics)  # type: ignore[method-assign, assignment]
+    return app
+
+
+def _join(
+    settings: config.Settings,
+    configs: Sequence[CameraConfig],
+    hardware: Mapping[str, Camera],
+    clock: Clock,
+    openapi: Callable[[], dict[str, Any]],
+) -> Runtime:
+    """The services on what they stand on, and what is to be done at the start and now and then."""
+    storage = Storage(settings, clock)
+    services = _services(settings, configs, hardware, storage, clock)
+    about = {"version": __version__, "emulated": services.emulated}
+    prepare = [*storage.prepare, lambda: _tell(storage.events, "system.started", about)]
+    chores = [
+        Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True),
+        Chore("sessions that are over", FORGET_EVERY_S, services.sessions.forget_old),
+        Chore("pairings that are over", FORGET_EVERY_S, services.pairings.forget_old),
+        Chore("old keys of requests", FORGET_EVERY_S, services.keys.forget_old),
+        Chore("states of cameras", LOOK_AT_CAMERAS_EVERY_S, CameraStates(services.cameras, storage.events, clock).note),
+        *storage.chores,
+        Chore("the end in the journal", math.inf, lambda: _tell(storage.events, "system.stopped"), at_close=True),
+    ]
+    return Runtime(services, storage.database, prepare, chores, openapi)
+
+
+def _services(
+    settings: config.Settings,
+    configs: Sequence[CameraConfig],
+    hardware: Mapping[str, Camera],
+    storage: Storage,
+    clock: Clock,
+) -> Services:
+    database, events, metrics = storage.database, storage.events, Metrics()
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
-    waiting, metrics = threading.Semaphore(settings.server.threads - FREE_THREADS), Metrics()
+    waiting = threading.Semaphore(settings.server.threads - FREE_THREADS)
     users = Users(UserRows(database), Passwords(clock), Attempts(clock), events, clock)
     sessions = Sessions(SessionRows(database), users, events, clock)
     access = Access(TokenRows(database), events, clock, access_of_user=sessions.access_of)
-    services = Services(
+    feed = EventFeed(events, event_stream.encode)
+    database.on_commit.append(feed.changed)
+    return Services(
         access=access,
         users=users,
         sessions=sessions,
         pairings=Pairings(PairingRows(database), access, events, clock, boot_id()),
         cameras=Cameras(
             {
-                item.name: CameraService(item, cameras[item.name], rows, places, clock, events, waiting, metrics)
+                item.name: CameraService(item, hardware[item.name], rows, places, clock, events, waiting, metrics)
                 for item in configs
             }
         ),
-        photos=Photos(library, events),
+        photos=Photos(storage.library, events),
         events=events,
         feed=feed,
         keys=Keys(KeyRows(database), clock, boot_id()),
         metrics=metrics,
-        system=System(library, storage.path, storage.floor_bytes, lambda: _is_synchronised(settings.clock), clock),
+        system=System(
+            storage.library, settings.storage.path, settings.storage.floor_bytes, storage.is_synchronised, clock
+        ),
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs),
     )
-    app = PiApi("piapi", root_path=str(web.FOLDER), static_folder=None, template_folder="templates")
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # every route denies unless it says otherwise
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.before_request(_note_route)
-    joined = api.register(app, settings.server.names)
-    app.register_blueprint(web.blp)
-    chores = [
-        Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True),
-        Chore("sessions that are over", FORGET_KEYS_EVERY_S, sessions.forget_old),
-        Chore("pairings that are over", FORGET_KEYS_EVERY_S, services.pairings.forget_old),
-        Chore("old keys of requests", FORGET_KEYS_EVERY_S, services.keys.forget_old),
-        Chore("free space", LOOK_AT_DISK_EVERY_S, space.look),
-        Chore("photos without a row", LOOK_AT_DISK_EVERY_S, recovery.adopt_more),
-        Chore("the quota of photos", LOOK_AT_DISK_EVERY_S, retention.keep_quota),
-        Chore("the age of photos", KEEP_AGE_EVERY_S, retention.keep_age),
-        Chore("states of cameras", LOOK_AT_CAMERAS_EVERY_S, CameraStates(services.cameras, events, clock).note),
-        Chore("the age of the journal", KEEP_JOURNAL_EVERY_S, keeping.keep),
-        Chore("sums in the journal", SUM_EVERY_S, events.write_counts, at_close=True),
-        Chore("the end in the journal", math.inf, lambda: _tell(events, "system.stopped"), at_close=True),  # the last
-    ]
-    about = {"version": __version__, "emulated": services.emulated}
-    prepare = [library.prepare, recovery.run, reserve.keep, lambda: _tell(events, "system.started", about)]
-    app.extensions["piapi"] = Runtime(services, database, prepare, chores, lambda: api.document(joined))
-    app.wsgi_app = _around(behind(app.wsgi_app, settings.server.trusted_proxies), metrics)  # type: ignore[method-assign, assignment]
-    return app
+
+
+class Storage:
+    """What is kept, and what keeps it in order."""
+
+    def __init__(self, settings: config.Settings, clock: Clock) -> None:
+        self._trust = settings.clock.trust
+        path, floor_bytes = settings.storage.path, settings.storage.floor_bytes
+        reserve = Reserve(path)
+        self.database = Database(path / "piapi.db", make_room=reserve.give_up)
+        self.library = PhotoLibrary(self.database, path, floor_bytes, self._is_believed)
+        self.events = Events(self.database, clock)
+        space = Space(path, floor_bytes, self.events, reserve)
+        self.library.on_full.append(space.refuse)
+        recovery = Recovery(self.library, Inventory(self.database, path), self.events, clock)
+        quota_bytes, max_age_days = settings.storage.quota_bytes, settings.storage.max_age_days
+        retention = Retention(self.library, self.events, clock, quota_bytes, max_age_days, self._is_believed)
+        keeping = JournalRetention(self.events.rows, clock, settings.storage.journal_keep_days, self._is_believed)
+        self.prepare: list[Callable[[], None]] = [self.library.prepare, recovery.run, reserve.keep]
+        self.chores = [
+            Chore("free space", LOOK_AT_DISK_EVERY_S, space.look),
+            Chore("photos without a row", LOOK_AT_DISK_EVERY_S, recovery.adopt_more),
+            Chore("the quota of photos", LOOK_AT_DISK_EVERY_S, retention.keep_quota),
+            Chore("the age of photos", KEEP_AGE_EVERY_S, retention.keep_age),
+            Chore("the age of the journal", KEEP_JOURNAL_EVERY_S, keeping.keep),
+            Chore("sums in the journal", SUM_EVERY_S, self.events.write_counts, at_close=True),
+        ]
+
+    def is_synchronised(self) -> bool | None:
+        """Whether the wall clock is right, as far as the machine or its owner knows."""
+        return True if self._trust == "always" else clock_is_synchronised()
+
+    def _is_believed(self) -> bool:
+        """Whether something may be removed by the wall clock."""
+        return self.is_synchronised() is True
 
 
 def _tell(events: Events, type: str, data: Mapping[str, Any] | None = None) -> None:
     """On a disk that is full, the service starts and stops all the same."""
     events.note(type, "system:service", data)
-
-
-def _is_synchronised(clock: config.ClockTrust) -> bool | None:
-    """Whether the wall clock is right, as far as the machine or its owner knows."""
-    return True if clock.trust == "always" else clock_is_synchronised()
-
-
-def _is_believed(clock: config.ClockTrust) -> bool:
-    """Whether something may be removed by the wall clock."""
-    return _is_synchronised(clock) is True
-
-
-class PiApi(Flask):
-    """Flask without asynchronous views: whether a view is one is asked several times for each request."""
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """As it is."""
-        return func
-
-
-def _note_route() -> None:
-    if request.url_rule is not None:
-        request.environ[_ROUTE] = request.url_rule.rule
-
-
-def _around(application: WSGIApplication, metrics: Metrics) -> WSGIApplication:
-    """What every answer has and every request leaves: security headers, a request id, its place in the figures.
-
-    Around the application, where a header costs no more than a tuple.
-    """
-    always = tuple(SECURITY_HEADERS.items())
-
-    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        began, answered = perf_counter(), 0
-        id = environ.get("HTTP_X_REQUEST_ID", "")
-        if not _REQUEST_ID.fullmatch(id):
-            id = os.urandom(6).hex()
-        request_id.set(id)
-
-        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
-            nonlocal answered
-            answered = int(status[:3])
-            said = {name for name, _ in headers}
-            headers.extend(item for item in always if item[0] not in said)
-            headers.append(("X-Request-Id", id))
-            return start_response(status, headers, *more)
-
-        try:
-            body = application(environ, start)
-        finally:
-            request_id.set("")
-        route = environ.get(_ROUTE)
-        method = environ["REQUEST_METHOD"] if route else "any"  # a client may make up methods, too
-        metrics.request(method, route or "unknown", answered, perf_counter() - began)
-        return body
-
-    return wrapped
