@@ -158,10 +158,11 @@ def test_the_wall_clock_shortens_no_wait(clock: FakeClock) -> None:
 def test_memory_is_bounded_whatever_names_and_addresses_come(clock: FakeClock) -> None:
     attempts = Attempts(clock)
     for number in range(MOST_KNOWN * 2):
-        attempts.failed(f"user{number}", f"10.{number >> 8 & 255}.{number & 255}.1")
+        attempts.failed(f"user{number}{'x' * 8000}", f"10.{number >> 8 & 255}.{number & 255}.1")
         attempts.succeeded(f"user{number}", f"10.{number >> 8 & 255}.{number & 255}.2")
     for known in (attempts._pairs, attempts._addresses, attempts._accounts, attempts._welcome):
         assert len(known) == MOST_KNOWN
+    assert max(map(len, attempts._pairs._known)) < 100
 
 
 def test_an_attacker_slows_themselves_and_not_the_owner_elsewhere(clock: FakeClock) -> None:

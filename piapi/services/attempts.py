@@ -86,14 +86,14 @@ class Attempts:
         pair, place = _pair(account, address), network_of(address)
         with self._lock:
             is_welcome = pair in self._welcome
-        account_s = 0.0 if is_welcome else self._accounts.wait_s(account.lower())
+        account_s = 0.0 if is_welcome else self._accounts.wait_s(_name(account))
         refuse(max(self._pairs.wait_s(pair), self._addresses.wait_s(place), account_s))
 
     def failed(self, account: str, address: str) -> None:
         """The password was wrong, or there is no such account."""
         self._pairs.failed(_pair(account, address))
         self._addresses.failed(network_of(address))
-        self._accounts.failed(account.lower())
+        self._accounts.failed(_name(account))
 
     def succeeded(self, account: str, address: str) -> None:
         """The password was right. An address stays slow: with an account of one's own one could free it otherwise."""
@@ -124,5 +124,10 @@ def network_of(address: str) -> str:
     return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
 
 
+def _name(account: str) -> str:
+    """However it is cased, and no longer than a name can be: what is made up must not fill the memory."""
+    return account[:41].lower()
+
+
 def _pair(account: str, address: str) -> str:
-    return f"{account.lower()}\0{network_of(address)}"
+    return f"{_name(account)}\0{network_of(address)}"
