@@ -171,12 +171,14 @@ def test_it_is_for_its_owner_alone_and_holds_no_login(settings: config.Settings,
     with started(settings):
         pass
     execute(settings, "INSERT INTO users VALUES ('ann', 'scrypt', '*:*:*', NULL, 0, 0)")
-    execute(settings, "INSERT INTO sessions VALUES (?, 'ann', 'csrf-secret', '::1', 0, 0)", b"hash-of-a-cookie")
-    execute(settings, "INSERT INTO pairings VALUES ('1', ?, 'x', 's', NULL, NULL, 0, 0, 'y')", b"hash-of-a-code")
+    execute(settings, "INSERT INTO sessions VALUES (?, 'ann', 0, 0)", b"hash-of-a-cookie")
+    execute(
+        settings, "INSERT INTO pairings VALUES ('1', ?, 'x', 's', NULL, NULL, 0, 0, 'y', 'boot', 0)", b"hash-of-a-code"
+    )
     archive = backed_up(settings, tmp_path / "backup.tar")
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     data = archive.read_bytes()
-    assert not any(secret in data for secret in (b"csrf-secret", b"hash-of-a-cookie", b"hash-of-a-code"))
+    assert not any(secret in data for secret in (b"hash-of-a-cookie", b"hash-of-a-code"))
     assert execute(settings, "SELECT count(*) FROM sessions") == [(1,)]
     assert not list((settings.storage.path / "incoming").iterdir())
 
