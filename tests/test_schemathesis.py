@@ -32,7 +32,7 @@ EXPECTED = {
     "/height": "the sensor decides how high a picture can be",
     "width": "the sensor decides how wide a snapshot can be",
     **dict.fromkeys(
-        ("label", "type", "subject"),
+        ("camera", "label", "type", "subject"),
         "in a query, schemathesis passes over the pattern that leaves control characters out",
     ),
     "/format": "dng needs a sensor that gives raw pictures, and the simulated one does not",
