@@ -38,7 +38,7 @@ class LoginSchema(Schema):
     """A user's name and password."""
 
     username = Text(least=1, most=100, required=True, metadata={"example": "anna"})
-    password = Text(least=1, most=200, required=True, metadata={"format": "password", "example": "correct horse"})
+    password = Text(least=1, most=200, required=True, metadata={"format": "password"})
 
 
 class LogoutQuery(Schema):

@@ -38,7 +38,7 @@ def role_field() -> fields.String:
 
 
 def _password(**kwargs: Any) -> Text:
-    return Text(least=SHORTEST, most=LONGEST, metadata={"format": "password", "example": "correct horse"}, **kwargs)
+    return Text(least=SHORTEST, most=LONGEST, metadata={"format": "password"}, **kwargs)
 
 
 class UserSchema(Schema):
