@@ -177,9 +177,19 @@ def test_a_migration_keeps_a_copy_from_before(tmp_path: Path, monkeypatch: pytes
     copy.close()
 
 
+def test_who_asks_after_the_end_is_told_and_opens_nothing(database: Database) -> None:
+    database.close()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 — a listing without a descriptor of its own to count
+    with pytest.raises(DatabaseUnusable, match="closed"):
+        database.read("SELECT 1")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "piapi.db"
-    Database(path).open()
+    before = Database(path)
+    before.open()
+    before.close()
     monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, "CREATE TABLE a (b TEXT);\nSELECT * FROM nothing;"))
     monkeypatch.setattr(schema, "VERSION", len(schema.STEPS))
     with pytest.raises(DatabaseUnusable):

@@ -136,17 +136,27 @@ class Database:
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._connect()
+            connection = self._connect()
             connection.execute("PRAGMA query_only = ON")
             with self._connections:
-                self._readers.append(connection)
+                is_closed = self._writer is None
+                if not is_closed:
+                    self._readers.append(connection)
+            if is_closed:  # while the rest of the program ends, some thread still asks
+                connection.close()
+                raise DatabaseUnusable("the database is closed")
+            self._local.connection = connection
         return connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def copy_to(self, path: Path) -> None:
