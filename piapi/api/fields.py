@@ -99,7 +99,7 @@ class QueryNumber(fields.Float):
 
     def _validated(self, value: Any) -> Any:
         if not isinstance(value, str) or not re.fullmatch(
-            r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?", value
+            r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", value
         ):
             raise self.make_error("invalid")
         return float(value)
