@@ -22,7 +22,11 @@ PiApiError
 │   ├── CameraUnavailable       the camera is absent, unplugged or in use by another program
 │   ├── DamagedPicture          what the camera delivered is no whole picture
 │   ├── CameraBusy              too much work is waiting for this camera already
-│   └── CameraTimeout           the camera did not deliver by the deadline
+│   ├── CameraTimeout           the camera did not deliver by the deadline
+│   ├── BoardUnavailable        the GPIO chip is absent, or this user may not use it
+│   ├── LineBusy                another program, or another part of this one, holds the line
+│   ├── LineRefused             the board cannot do this with this line
+│   └── GuardUnavailable        nobody would switch the relay off if this process died
 └── StorageError
     ├── StorageFull             no space above the floor
     ├── StorageBusy             another process holds the database for too long
@@ -156,6 +160,22 @@ class CameraBusy(HardwareError):
 
 class CameraTimeout(HardwareError):
     """The camera delivered nothing by the deadline."""
+
+
+class BoardUnavailable(HardwareError):
+    """The GPIO chip cannot be opened or has failed. The message says why, and what would help."""
+
+
+class LineBusy(HardwareError):
+    """The line is claimed already, here or by another program."""
+
+
+class LineRefused(HardwareError):
+    """The line does not exist on this board, is not claimed, or was claimed for something else."""
+
+
+class GuardUnavailable(HardwareError):
+    """The guard does not answer or takes no lease, so nothing that has to go off by itself may be switched on."""
 
 
 class StorageError(PiApiError):

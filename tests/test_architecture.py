@@ -21,6 +21,9 @@ LAYERS = {
     "piapi.supervision": {"piapi.clock"},
     "piapi.timekeeping": set(),
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock"},
+    "piapi.lines": set(),
+    "piapi.guard": {"piapi.lines"},
+    "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock", "piapi.lines"},
     "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}
     | {"piapi.memory"},

@@ -1,7 +1,8 @@
 """What hardware looks like to the rest of piapi: protocols, and the errors that they may raise.
 
-A backend is one file that implements `Camera`. Nothing outside `piapi/hardware/` imports a hardware library, and
-nothing here does either: reading this file is enough to write a backend (see CONTRIBUTING.md).
+A backend is one file that implements `Camera`, or `GpioBoard` (written in gpio.py, and named here too). Nothing
+outside `piapi/hardware/` imports a hardware library, and nothing here does either: reading this file is enough to
+write a backend (see CONTRIBUTING.md).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from piapi.errors import CameraTimeout, CameraUnavailable, UnsupportedControl
+from piapi.hardware.gpio import GpioBoard, Guard, OnEdge, Pull
 
 __all__ = [
     "Camera",
@@ -21,8 +23,12 @@ __all__ = [
     "Control",
     "ControlValue",
     "Frame",
+    "GpioBoard",
+    "Guard",
     "Image",
     "ImageFormat",
+    "OnEdge",
+    "Pull",
     "Still",
     "StillRequest",
     "UnsupportedControl",
