@@ -12,13 +12,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import gpiozero
 import pytest
+from gpiozero.pins.mock import MockFactory, MockPWMPin
 
 from piapi.clock import SystemClock
 from piapi.errors import BoardUnavailable, HardwareError, LineBusy, LineRefused
 from piapi.hardware.base import GpioBoard, OnEdge
+from piapi.hardware.gpio_lgpio import LgpioBoard
 from piapi.hardware.gpio_simulated import SimulatedBoard
 from piapi.lines.simulated import Lines
+from tests import fake_lgpio
 
 PATIENCE_S = 20.0
 CLOCK = SystemClock()
@@ -61,8 +65,46 @@ def simulated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject
         made.close()
 
 
+@contextlib.contextmanager
+def lgpio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
+    with fake_lgpio.installed(monkeypatch) as chip:
+        boards: list[LgpioBoard] = []
+
+        def another() -> LgpioBoard:
+            boards.append(LgpioBoard(None, folder, CLOCK))
+            return boards[-1]
+
+        yield Subject(another(), chip.drive, another, chip.edges, chip.kill_owners)
+        chip.fails = None
+        chip.kill_owners()
+
+
+@contextlib.contextmanager
+def gpiozero_mock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
+    """gpiozero's own fake: it hides what happens at claiming, so it has no say about edges."""
+    factory = MockFactory(pin_class=MockPWMPin)
+
+    @contextlib.contextmanager
+    def explained(line: int | None) -> Iterator[None]:
+        try:
+            yield
+        except gpiozero.GPIOZeroError as error:
+            raise BoardUnavailable(str(error)) from None
+
+    def drive(line: int, level: bool) -> None:
+        pin = factory.pin(f"GPIO{line}")
+        if pin.function == "input":
+            pin.drive_high() if level else pin.drive_low()
+
+    board = LgpioBoard(None, folder, CLOCK, lambda: (factory, explained))
+    yield Subject(board, drive)
+    board.close()
+
+
 BOARDS: dict[str, Callable[[Path, pytest.MonkeyPatch], AbstractContextManager[Subject]]] = {
     "simulated": simulated,
+    "lgpio": lgpio,
+    "gpiozero-mock": gpiozero_mock,
 }
 
 

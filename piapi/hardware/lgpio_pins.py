@@ -1,0 +1,103 @@
+"""gpiozero's pins on lgpio, without the clicks. Imported when the board is opened: `import lgpio` starts threads.
+
+gpiozero's own pin claims every line as an input, then as an output at 0, and only then writes the level that was asked
+for: an active-low relay clicks at each start. When it is closed it claims the line as an input, which drops what was to
+be kept. Here a line is claimed once, as what it is for and at its level, and is given back as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import lgpio
+from gpiozero import GPIOZeroError
+from gpiozero.pins.lgpio import LGPIOFactory, LGPIOPin
+
+from piapi.errors import BoardUnavailable, LineBusy
+from piapi.hardware.gpio_claims import taken
+
+_PULLS = {"up": lgpio.SET_PULL_UP, "down": lgpio.SET_PULL_DOWN, "floating": lgpio.SET_PULL_NONE}
+
+
+class Pin(LGPIOPin):
+    """One line of the chip. It is claimed at most once between two frees: lgpio does nothing, in silence, when a line
+    that is an output already is claimed at another level."""
+
+    def __init__(self, factory: Any, info: Any) -> None:
+        super(LGPIOPin, self).__init__(factory, info)  # not LGPIOPin's own, which claims
+        self._pwm: tuple[float, float] | None = None
+        self._bounce: int | None = None
+        self._callback: Any = None
+        self._edges = lgpio.BOTH_EDGES
+        self._is_sending = False
+
+    def output_with_state(self, state: float) -> None:
+        """An output at this level, in one call."""
+        lgpio.gpio_claim_output(self.factory._handle, self._number, int(bool(state)))
+
+    def input_with_pull(self, pull: str) -> None:
+        """An input with this pull, in one call."""
+        lgpio.gpio_claim_input(self.factory._handle, self._number, _PULLS[pull])
+
+    def close(self) -> None:
+        """Given back as it is."""
+        self._cancel()
+        lgpio.gpio_free(self.factory._handle, self._number)
+
+    def _disable_event_detect(self) -> None:
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._callback is not None:
+            self._callback.cancel()
+            self._callback = None
+
+    def _call_when_changed(self, chip: int, gpio: int, level: int, ticks: int) -> None:
+        """lgpio dates an edge when it was steady for the debounce time; told is when it became so."""
+        super()._call_when_changed(chip, gpio, level, ticks - 1000 * (self._bounce or 0))
+
+    def _set_frequency(self, value: float | None) -> None:
+        """Pulses from now on, once there is a state between 0 and 1; None ends them, at whatever level."""
+        self._stop()
+        self._pwm = None if value is None else (value, 0.0)
+
+    def _set_state(self, value: float) -> None:
+        """A level, or a share of each period; gpiozero's pin rounds that to whole percents, which leaves a servo six
+        positions. At 0 and 1 nothing is sent, and the level is written."""
+        if self._pwm is not None:
+            self._pwm = (self._pwm[0], value * 100)
+            if 0 < value < 1:
+                lgpio.tx_pwm(self.factory._handle, self._number, *self._pwm)
+                self._is_sending = True
+                return
+            self._stop()
+        lgpio.gpio_write(self.factory._handle, self._number, int(value >= 1))
+
+    def _stop(self) -> None:
+        if self._is_sending:  # lgpio takes it for an error when nothing is sent
+            lgpio.tx_pwm(self.factory._handle, self._number, 0, 0)
+            self._is_sending = False
+
+
+class Factory(LGPIOFactory):
+    """The pins of one chip."""
+
+    def __init__(self, chip: int) -> None:
+        super().__init__(chip)
+        self.pins: dict[Any, Any] = {}  # not those of the class, which all factories share
+        self.pin_class = Pin
+
+
+@contextlib.contextmanager
+def explained(line: int | None = None) -> Iterator[None]:
+    """Give an error of lgpio or gpiozero its name."""
+    try:
+        yield
+    except lgpio.error as error:
+        if line is not None and error.value == lgpio.error_text(lgpio.GPIO_BUSY):
+            raise LineBusy(taken(line)) from None
+        raise BoardUnavailable(f"The GPIO chip failed: {error.value}.") from None
+    except GPIOZeroError as error:
+        raise BoardUnavailable(f"gpiozero failed: {error}.") from None

@@ -1,0 +1,88 @@
+"""The kernel's GPIO character device, as far as the guard needs it, by the standard library alone.
+
+linux/gpio.h, version 2 of the interface, in every kernel since 5.10. The guard uses this and not lgpio: it needs one
+call, and lgpio brings threads that never rest, a FIFO, and no wheel for some Pythons.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+
+LABELS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
+"""Of the chips behind the header: Pi 5; Pi 4; all before, and the Zeros."""
+
+_GET_CHIPINFO = 0x8044B401
+_CHIPINFO = struct.Struct("=32s32sI")  # name, label, number of lines
+
+_GET_LINE = 0xC250B407
+_REQUEST_BYTES = 592
+_CONSUMER_AT = 256
+_FLAGS_AT = 288
+_ATTRIBUTE_AT = 320
+_COUNT_AT = 560
+_FD_AT = 588
+_FLAG_OUTPUT = 1 << 3
+_ATTRIBUTE_VALUES = 2
+
+
+def request_of(line: int, level: bool, consumer: bytes) -> bytearray:
+    """A `struct gpio_v2_line_request` for one line as an output at this level."""
+    request = bytearray(_REQUEST_BYTES)
+    struct.pack_into("=I", request, 0, line)
+    struct.pack_into("=31s", request, _CONSUMER_AT, consumer)
+    struct.pack_into("=QI", request, _FLAGS_AT, _FLAG_OUTPUT, 1)
+    struct.pack_into("=IIQQ", request, _ATTRIBUTE_AT, _ATTRIBUTE_VALUES, 0, int(level), 1)
+    struct.pack_into("=I", request, _COUNT_AT, 1)
+    return request
+
+
+class GpioChip:
+    """An opened chip. Lines that it has claimed are freed by the kernel when this process ends."""
+
+    def __init__(self, number: int) -> None:
+        """Raises OSError."""
+        self._fd = os.open(f"/dev/gpiochip{number}", os.O_RDWR | os.O_CLOEXEC)
+        self._handles: dict[int, int] = {}
+        _, label, self.count = _CHIPINFO.unpack(fcntl.ioctl(self._fd, _GET_CHIPINFO, bytes(_CHIPINFO.size)))
+        self.label = label.rstrip(b"\0").decode("ascii", "replace")
+
+    def claim_output(self, line: int, level: bool) -> None:
+        """Drive the line at this level, in one step. Raises OSError, EBUSY when somebody holds it."""
+        request = request_of(line, level, b"piapi guard")
+        fcntl.ioctl(self._fd, _GET_LINE, request, True)
+        (self._handles[line],) = struct.unpack_from("=i", request, _FD_AT)
+
+    def free(self, line: int) -> None:
+        """Give it back, without changing its level."""
+        os.close(self._handles.pop(line))
+
+    def close(self) -> None:
+        """Give back everything."""
+        for line in list(self._handles):
+            self.free(line)
+        os.close(self._fd)
+
+
+def find() -> int:
+    """The number of the chip behind the header, by its label.
+
+    Numbers are no use: the same chip of a Pi 5 is 0 or 4, as the kernel likes. Raises OSError: PermissionError and the
+    like of a chip that could not be opened, else FileNotFoundError.
+    """
+    found: dict[str, int] = {}
+    refused: OSError | None = None
+    names = os.listdir("/dev")  # noqa: PTH208 — pathlib is heavy for the guard
+    for number in sorted(int(name[8:]) for name in names if name.startswith("gpiochip") and name[8:].isdigit()):
+        try:
+            chip = GpioChip(number)
+        except OSError as error:
+            refused = refused or error
+            continue
+        chip.close()
+        found.setdefault(chip.label, number)
+    for label in LABELS:
+        if label in found:
+            return found[label]
+    raise refused or FileNotFoundError("no GPIO chip of a Raspberry Pi")
