@@ -351,6 +351,8 @@ def test_pwm_takes_every_share(board: GpioBoard) -> None:
 
 def test_pwm_at_1_is_high_from_the_first_moment(subject: Subject, board: GpioBoard) -> None:
     """As of an active-low lamp that is off."""
+    board.claim_output(17, True)
+    board.release(17)
     board.claim_pwm(17, 1.0)
     assert board.read(17) is True
     if subject.edges:

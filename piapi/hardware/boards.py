@@ -1,0 +1,33 @@
+"""The GPIO board by the name of its backend, and the leases that go with it. A new board is a file, named here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from piapi.clock import Clock
+from piapi.hardware.gpio import GpioBoard
+from piapi.hardware.leases import Leases, OnLost, start_command
+
+_LINES = "gpio.simulated"
+_SOCKET = "guard.sock"
+
+
+def board_of(backend: str, chip: int | None, folder: Path, clock: Clock) -> GpioBoard:
+    """The board of `[gpio]`, not yet opened. `folder` is the runtime folder."""
+    if backend == "simulated":
+        from piapi.hardware.gpio_simulated import SimulatedBoard
+
+        return SimulatedBoard(folder / _LINES, clock)
+    from piapi.hardware.gpio_lgpio import LgpioBoard
+
+    return LgpioBoard(chip, folder, clock)
+
+
+def leases_of(backend: str, chip: int | None, folder: Path, on_lost: OnLost) -> Leases:
+    """Leases at the guard of that board, not yet opened: at the one that runs, or at one that is started."""
+    if backend == "simulated":
+        lines = ("--simulated", str(folder / _LINES))
+    else:
+        lines = ("--chip", "auto" if chip is None else str(chip))
+    return Leases(folder / _SOCKET, start_command(sys.executable, folder / _SOCKET, *lines), on_lost)
