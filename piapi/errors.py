@@ -6,6 +6,10 @@ PiApiError
 │   └── UnsupportedControl      a camera control that is unknown or out of its range
 ├── NotFound                    there is no such thing
 ├── Conflict                    the thing is in a state in which this cannot be done
+│   ├── CommandExpired          a command came after the time at which it expires
+│   └── DoorFault               the sensors of a door contradict each other
+├── Locked                      its owner has locked it
+├── Quarantined                 just started; sensors are not yet known to be steady
 ├── IdempotencyError
 │   ├── KeyRequired             what moves something needs an Idempotency-Key
 │   ├── KeyInFlight             the first request with this key is still running
@@ -84,6 +88,22 @@ class NotFound(PiApiError):
 
 class Conflict(PiApiError):
     """The thing exists, and its state forbids what was asked."""
+
+
+class CommandExpired(Conflict):
+    """A command came after its `expires_at`. Nothing was done."""
+
+
+class DoorFault(Conflict):
+    """Both sensors of a door are active at once: nobody knows where it is, and it takes no command."""
+
+
+class Locked(PiApiError):
+    """A command reached something that its owner has locked."""
+
+
+class Quarantined(PiApiError):
+    """A command came before the sensors were known to be steady after a start. A second later it may be taken."""
 
 
 class IdempotencyError(PiApiError):
