@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from piapi.errors import CommandExpired, Conflict, DoorFault, Locked, PiApiError, Quarantined
-from piapi.hardware.simulated_door import SimulatedDoor
+from piapi.hardware.simulated_door import DoorPosition, SimulatedDoor
 from piapi.services.doors.states import (
     EVIDENCE_MOST,
     LATE_S,
@@ -41,10 +41,8 @@ def garage(*, closed: bool = True, open: bool = False, **changes: Any) -> Garage
 def with_door(position: float = 0.0, **changes: Any) -> Garage:
     """A door that a simulated opener moves; it takes 6 s of the 10 allowed."""
     made = rules(**changes)
-    door = SimulatedDoor(0.6 * TRAVEL_S, made.while_moving, at=100.0)
-    door.push(position, 90.0)
-    door.advance(100.0)
-    return Garage(made, door)
+    found = DoorPosition(position, last_motion=1 if position else -1, at=100.0)
+    return Garage(made, SimulatedDoor(0.6 * TRAVEL_S, made.while_moving, at=100.0, kept=found))
 
 
 # Going where it is told -----------------------------------------------------------------------------------------------
@@ -231,6 +229,20 @@ def test_with_a_closed_sensor_alone_open_is_inferred_a_travel_after_leaving_it()
     assert door.now(operation).state == "succeeded"
 
 
+def test_with_a_closed_sensor_alone_open_is_not_inferred_from_a_press_on_the_way() -> None:
+    door = with_door(open_sensor=False, while_moving="stop")
+    door.move("open")
+    door.run(12)
+    states = []
+    for _ in range(3):
+        door.toggle()
+        door.run(2)
+        states.append((door.state, door.basis))
+    assert states == [("closing", "inferred"), ("stopped", "inferred"), ("opening", "inferred")]
+    door.run(12)
+    assert (door.state, door.basis) == ("unknown", "none")
+
+
 def test_with_a_closed_sensor_alone_it_opens_only_from_closed() -> None:
     door = garage(closed=False, open_sensor=False)
     assert (door.state, door.basis) == ("unknown", "none")
@@ -390,6 +402,82 @@ def test_a_door_that_goes_there_anyway_is_not_pressed(while_moving: Any) -> None
     door.sees(closed=True)
     door.run(0.5)
     assert (door.now(operation).state, door.now(operation).presses) == ("succeeded", 0)
+
+
+def test_a_door_that_may_have_arrived_unseen_is_not_pressed_to_stop_it() -> None:
+    door = with_door(while_moving="stop", open_sensor=False, warning_s=1)
+    door.move("open")
+    door.run(8)  # it is open by now, and no sensor can say so
+    assert door.state == "opening"
+    operation = door.move("closed")
+    door.run(1.5)
+    assert len(door.presses) == 1
+    door.run(9)
+    assert (door.now(operation).state, door.now(operation).presses) == ("succeeded", 1)
+
+
+def test_a_toggle_of_a_door_that_may_have_arrived_unseen_warns() -> None:
+    door = with_door(while_moving="stop", open_sensor=False, warning_s=1)
+    door.move("open")
+    door.run(8)
+    assert door.toggle().state == "warning"
+
+
+def test_a_long_press_ends_before_the_next_begins() -> None:
+    door = with_door(while_moving="stop", press_s=2.0, min_gap_s=0.0)
+    door.move("open")
+    door.run(3)
+    door.move("closed")
+    door.run(1.9)
+    assert len(door.presses) == 2
+    door.run(0.2)
+    assert len(door.presses) == 3
+
+
+def test_a_door_that_is_stopped_once_is_not_stopped_again() -> None:
+    door = garage(while_moving="stop")
+    door.move("open")
+    door.run(2)
+    door.sees()
+    operation = door.move("closed")
+    assert len(door.presses) == 2
+    door.sees(closed=True)
+    door.sees()
+    door.run(TRAVEL_S + 5)
+    assert (door.now(operation).state, door.now(operation).presses) == ("timed_out", 1)
+    assert len(door.presses) == 2
+
+
+def test_a_contact_that_bounces_back_on_leaving_is_no_arrival() -> None:
+    door = garage()
+    door.move("open")
+    door.run(2)
+    door.sees()
+    door.sees(closed=True)
+    operation = door.move("closed")
+    assert operation is not None and operation.is_running
+    assert len(door.presses) == 1
+
+
+def test_an_open_is_not_pressed_where_the_door_rests_unseen() -> None:
+    door = garage(open_sensor=False)
+    door.sees()
+    door.run(TRAVEL_S)
+    door.move("closed")
+    door.run(2)
+    operation = door.move("open")
+    door.run(TRAVEL_S + 5)
+    assert (door.now(operation).state, door.now(operation).presses) == ("failed", 0)
+    assert len(door.presses) == 1 and door.state == "unknown"
+
+
+def test_a_close_is_not_pressed_where_the_door_rests_unseen() -> None:
+    door = garage(closed=False, open=True, closed_sensor=False)
+    door.sees()
+    operation = door.move("closed")
+    door.run(TRAVEL_S + 5)
+    assert (door.now(operation).state, door.now(operation).presses) == ("unknown", 0)
+    assert door.presses == []
 
 
 def test_two_presses_have_the_shortest_gap_between_them() -> None:

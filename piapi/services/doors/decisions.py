@@ -11,9 +11,10 @@ def may_close(rules: DoorRules, door: Whereabouts) -> bool:
     """Whether a press now may make the door close. Away from the closed sensor that can seldom be ruled out."""
     if door.rests:
         return door.end != "closed"
-    if not door.is_under_way:
-        return True
-    return rules.while_moving == "refuse" or (rules.while_moving == "reverse" and door.heading == "open")
+    if rules.while_moving == "stop":
+        return not door.is_surely_moving
+    # One that reverses and has arrived meanwhile, unseen, goes the same way as one that has not.
+    return rules.while_moving == "refuse" or not door.is_under_way or door.heading == "open"
 
 
 def wants_warning(rules: DoorRules, door: Whereabouts, target: Target | None) -> bool:
@@ -47,7 +48,9 @@ def may_press_moving(rules: DoorRules, door: Whereabouts, operation: Operation, 
         return False
     if operation.target is None:
         return True
-    return not plan.has_stopped and door.is_under_way and door.heading != operation.target
+    if plan.has_stopped or door.heading == operation.target:
+        return False
+    return door.is_surely_moving if rules.while_moving == "stop" else door.is_under_way
 
 
 Verdict = tuple[OperationState, str | None]

@@ -46,9 +46,14 @@ class Whereabouts:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether it has been seen to move, in a known direction, and has not arrived. From a press until it leaves its
-        sensor it is not: the opener may not have heard the press."""
+        """Whether it has been seen to leave for somewhere, and not to arrive. From a press until it leaves its sensor
+        it is not: the opener may not have heard the press."""
         return self.heading is not None and self.end is None
+
+    @property
+    def is_surely_moving(self) -> bool:
+        """Whether it is under way to a sensor that would see it arrive. Without one it may be there already."""
+        return self.is_under_way and (self.open if self.heading == "open" else self.closed) is not None
 
     def _now(self, state: State, basis: Basis, at: float) -> Whereabouts:
         return replace(self, state=state, basis=basis, since=self.since if state == self.state else at)
@@ -83,10 +88,11 @@ def pressed(rules: DoorRules, door: Whereabouts, at: float) -> Whereabouts:
     after = replace(door, heading=None, left_closed=False, moving_until=at + rules.travel_s)
     if door.rests:
         return _towards(after, next_heading(door), at)
-    if rules.while_moving == "stop" and door.heading:
+    if rules.while_moving == "stop" and door.is_surely_moving:
         after = replace(after, last_heading=door.heading, moving_until=at + rules.settle_s)
-        return after if door.end else after._now("stopped", "inferred", at)
-    return _towards(after, opposite(door.heading), at)
+        return after._now("stopped", "inferred", at)
+    turns = rules.while_moving == "reverse" and door.is_under_way
+    return _towards(after, opposite(door.heading) if turns else None, at)
 
 
 def rested(rules: DoorRules, door: Whereabouts, at: float) -> Whereabouts:
