@@ -150,10 +150,11 @@ class SimulatedDoor:
             self._motion, self._hand_to = 0, None
 
     def power(self, on: bool, at: float) -> None:
-        """The opener's power goes or comes back: it stops where it is, and stays."""
+        """The opener's power goes, and it stops where it is; or comes back, and it stays there."""
         self.advance(at)
         self._has_power = on
-        self._motion = 0
+        if not on:
+            self._motion = 0
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
