@@ -143,6 +143,18 @@ def test_a_door_that_stays_between_the_ends_times_out_and_is_stopped() -> None:
     assert (door.state, door.basis) == ("stopped", "inferred")
 
 
+def test_nobody_knows_where_a_press_moves_a_door_that_stopped_for_no_known_reason() -> None:
+    door = garage(while_moving="reverse")
+    door.move("open")
+    door.sees()
+    door.run(TRAVEL_S + 2)
+    door.move("open")
+    assert (door.state, door.basis) == ("unknown", "none")
+    door.move("closed")
+    door.run(5)
+    assert len(door.presses) == 2
+
+
 def test_an_obstacle_makes_a_close_fail_with_evidence() -> None:
     door = with_door(1.0)
     assert door.door is not None

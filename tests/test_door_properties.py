@@ -182,11 +182,16 @@ class AnyDoor(RuleBasedStateMachine):
         self.is_sound = self.garage.is_sound = is_sound and position != 0.5
         self.garage.run(TRAVEL_S if position == 0.5 else rules.press_s + rules.min_gap_s + rules.steady_s)
 
-    def command(self, give: Any) -> None:
+    def command(self, give: Any, target: str | None = None) -> None:
+        """Ask. A refusal changes nothing, and the same target again is the same operation."""
+        running = self.garage.machine.running
         before = self.garage.machine.state
         pressed = len(self.garage.presses)
         try:
-            self.garage.accept(give())
+            operation = give()
+            self.garage.accept(operation)
+            if target and running and running.target == target:
+                assert operation.id == running.id
         except REFUSALS:
             assert self.garage.machine.state == before, "a refused command changed something"
             assert len(self.garage.presses) == pressed
@@ -194,7 +199,10 @@ class AnyDoor(RuleBasedStateMachine):
     # What somebody asks -----------------------------------------------------------------------------------------------
 
     def ask(self, what: Any) -> None:
-        self.command(self.garage.toggle if what == "toggle" else lambda: self.garage.move(what))
+        if what == "toggle":
+            self.command(self.garage.toggle)
+        else:
+            self.command(lambda: self.garage.move(what), target=what)
 
     @rule(what=COMMANDS, wait_s=WAITS)
     def ask_once(self, what: str, wait_s: float) -> None:

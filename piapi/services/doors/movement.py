@@ -100,8 +100,8 @@ def rested(rules: DoorRules, door: Whereabouts, at: float) -> Whereabouts:
     after = replace(door, moving_until=None, heading=None, last_heading=door.heading or door.last_heading)
     if door.end or door.state == "stopped":
         return after
-    if rules.closed_sensor and rules.open_sensor:
-        return after._now("stopped", "inferred", at)
+    if rules.closed_sensor and rules.open_sensor:  # nobody knows what stopped it, nor where it runs next
+        return replace(after._now("stopped", "inferred", at), last_heading=None)
     if door.state == "opening" and door.left_closed and not rules.open_sensor:
         return after._now("open", "inferred", at)
     return replace(after._now("unknown", "none", at), last_heading=None)
@@ -110,7 +110,7 @@ def rested(rules: DoorRules, door: Whereabouts, at: float) -> Whereabouts:
 def next_heading(door: Whereabouts) -> Target | None:
     """Where a press moves a door at rest; None when that is not known.
 
-    After a stop on the way, openers run back to where they came from.
+    After a press that stopped it on its way, an opener runs back to where it came from.
     """
     if door.state == "closed":
         return "open"
