@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from piapi.hardware.simulated_door import HAND_S, IMPULSE_S, SENSOR_REACH, DoorPosition, SimulatedDoor
@@ -242,6 +242,8 @@ DEEDS = st.lists(
 
 @settings(deadline=None, database=None, max_examples=300)
 @given(deeds=DEEDS, kind=st.sampled_from(["stop", "reverse"]), bounce_s=st.sampled_from([0.0, 0.3]))
+@example(deeds=[("push", 0.0625, 1e-300)], kind="stop", bounce_s=0.0)
+@example(deeds=[("press", 1, 0), ("obstacle", 6, 1), ("press", 1, 0)], kind="stop", bounce_s=0.0)
 def test_in_small_steps_it_goes_where_it_goes_in_large_ones(
     deeds: list[tuple[str, float, float]], kind: str, bounce_s: float
 ) -> None:

@@ -123,6 +123,7 @@ class SimulatedDoor:
 
     def advance(self, at: float) -> None:
         """Time passes."""
+        self._arrive()  # at an obstacle that was put where it is, for one
         while (change := self.next_change()) is not None and change <= at:
             self._step(change)
         self._step(max(at, self._at))
@@ -140,7 +141,7 @@ class SimulatedDoor:
         """Somebody moves it by hand to a position from 0 to 1; its opener lets go of it."""
         self.advance(at)
         self._motion = 0
-        self._hand_to = None if self._is_stuck or to == self._position else to
+        self._hand_to = None if self._is_stuck or self._way_to(to) <= 4 * _PAST else to
 
     def stick(self, is_stuck: bool, at: float) -> None:
         """It does not move, whatever pulls; or does again."""
@@ -174,6 +175,7 @@ class SimulatedDoor:
         if self._contact_since is not None and at >= self._contact_since + IMPULSE_S:
             self._contact_since = None
             self._impulse()
+            self._arrive()
 
     def _next_stop(self) -> float:
         """The next position at which something happens, the way it moves now."""
