@@ -339,9 +339,14 @@ def load(environ: Mapping[str, str] = os.environ, file: Path | None = None) -> S
         parts["storage"] = replace(parts["storage"], path=Path(home) if path == Storage().path else Path(home, path))
     for name, cls in NAMED_SECTIONS.items():
         parts[name] = _named(cls, name, tables.get(name, {}), file, faults)
+    settings = Settings(**parts, file=file)
+    if settings.pins or settings.doors:
+        from piapi import wiring
+
+        faults += [f"{file}: {fault}" for fault in wiring.faults_of(settings)]
     if faults:
         raise ConfigurationError(faults)
-    return Settings(**parts, file=file)
+    return settings
 
 
 def _read(file: Path, faults: list[str]) -> dict[str, Any]:
