@@ -286,6 +286,10 @@ BY_HAND = "PIAPI_BY_HAND"
 """In the environment of `python run.py`: only by hand may missing configuration mean a demonstration."""
 
 DEMONSTRATION_CAMERAS = {"demo": Camera(backend="simulated", width=1280, height=720)}
+DEMONSTRATION_PINS = {
+    "lamp": Pin(gpio="GPIO17"),
+    "button": Pin(gpio="GPIO27", mode="input", pull="up", active_low=True),
+}
 FOUND_CAMERAS = {"camera": Camera()}
 
 
@@ -299,7 +303,13 @@ def in_force(environ: Mapping[str, str] = os.environ) -> Settings:
         return loaded
     if is_raspberry_pi():
         return replace(loaded, cameras=FOUND_CAMERAS)
-    return replace(loaded, cameras=DEMONSTRATION_CAMERAS, demonstration=True)
+    return replace(
+        loaded,
+        cameras=DEMONSTRATION_CAMERAS,
+        gpio=Gpio(backend="simulated"),
+        pins=DEMONSTRATION_PINS,
+        demonstration=True,
+    )
 
 
 def is_raspberry_pi(model: Path = Path("/proc/device-tree/model")) -> bool:

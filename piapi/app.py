@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -17,11 +19,12 @@ from piapi.api.proxies import behind
 from piapi.api.services import Services
 from piapi.api.wsgi import PiApi, around, note_route
 from piapi.clock import Clock, SystemClock, boot_id
-from piapi.hardware import open_hardware
-from piapi.hardware.base import Camera, CameraConfig
+from piapi.hardware import boards, open_hardware
+from piapi.hardware.base import Camera, CameraConfig, GpioBoard
 from piapi.runtime import Chore, Runtime
 from piapi.services.access import Access
 from piapi.services.attempts import Attempts
+from piapi.services.bounds import CommandBounds
 from piapi.services.camera_states import CameraStates
 from piapi.services.cameras import Cameras, CameraService
 from piapi.services.event_feed import EventFeed
@@ -31,9 +34,12 @@ from piapi.services.journal_retention import LOOK_EVERY_S as KEEP_JOURNAL_EVERY_
 from piapi.services.journal_retention import JournalRetention
 from piapi.services.live import ViewerPlaces
 from piapi.services.metrics import Metrics
+from piapi.services.outputs import RENEW_EVERY_S
 from piapi.services.pairings import Pairings
+from piapi.services.panel import Panel
 from piapi.services.passwords import Passwords
 from piapi.services.photos import Photos
+from piapi.services.pin_kinds import PinConfig
 from piapi.services.recovery import Recovery
 from piapi.services.retention import Retention
 from piapi.services.sessions import Sessions
@@ -67,14 +73,20 @@ LOOK_AT_DISK_EVERY_S = 5.0
 KEEP_AGE_EVERY_S = 60.0
 """Seconds."""
 
+TAKE_LINES_EVERY_S = 5.0
+"""Seconds between two tries to take the lines that another program has."""
+
 LOOK_AT_CAMERAS_EVERY_S = 2.0
 """Seconds between two looks whether a camera has come or gone."""
 
 
 def create_app(
-    settings: config.Settings, hardware: Mapping[str, Camera] | None = None, clock: Clock | None = None
+    settings: config.Settings,
+    hardware: Mapping[str, Camera] | None = None,
+    clock: Clock | None = None,
+    board: GpioBoard | None = None,
 ) -> Flask:
-    """The application. `hardware`: cameras by name, where tests bring their own."""
+    """The application. `hardware`: cameras by name, and `board`, where tests bring their own."""
     clock = clock or SystemClock()
     configs = [CameraConfig(name=name, **asdict(camera)) for name, camera in settings.cameras.items()]
     cameras = hardware if hardware is not None else open_hardware(configs, clock)
@@ -84,7 +96,7 @@ def create_app(
     app.before_request(note_route)
     joined = api.register(app, settings.server.names)
     app.register_blueprint(web.blp)
-    runtime = _join(settings, configs, cameras, clock, lambda: api.document(joined))
+    runtime = _join(settings, configs, cameras, board, clock, lambda: api.document(joined))
     app.extensions["piapi"] = runtime
     inner = behind(app.wsgi_app, settings.server.trusted_proxies)
     app.wsgi_app = around(inner, runtime.services.metrics)  # type: ignore[method-assign, assignment]
@@ -95,24 +107,33 @@ def _join(
     settings: config.Settings,
     configs: Sequence[CameraConfig],
     hardware: Mapping[str, Camera],
+    board: GpioBoard | None,
     clock: Clock,
     openapi: Callable[[], dict[str, Any]],
 ) -> Runtime:
     """The services on what they stand on, and what is to be done at the start and now and then."""
     storage = Storage(settings, clock)
-    services = _services(settings, configs, hardware, storage, clock)
+    run_folder = Path(os.environ.get("RUNTIME_DIRECTORY") or settings.storage.path / "run").absolute()
+    panel = _panel(settings, board, run_folder, storage, clock)
+    services = _services(settings, configs, hardware, storage, panel, clock)
     about = {"version": __version__, "emulated": services.emulated}
-    prepare = [*storage.prepare, lambda: _tell(storage.events, "system.started", about)]
+    prepare = [
+        *storage.prepare,
+        lambda: run_folder.mkdir(0o700, exist_ok=True),
+        lambda: _tell(storage.events, "system.started", about),
+    ]
     chores = [
         Chore("the last use of tokens", NOTE_USE_EVERY_S, services.access.note_use, at_close=True),
         Chore("sessions that are over", FORGET_EVERY_S, services.sessions.forget_old),
         Chore("pairings that are over", FORGET_EVERY_S, services.pairings.forget_old),
         Chore("old keys of requests", FORGET_EVERY_S, services.keys.forget_old),
         Chore("states of cameras", LOOK_AT_CAMERAS_EVERY_S, CameraStates(services.cameras, storage.events, clock).note),
+        Chore("lines that could not be taken", TAKE_LINES_EVERY_S, panel.retry),
+        Chore("leases without an end", RENEW_EVERY_S, panel.renew),
         *storage.chores,
         Chore("the end in the journal", math.inf, lambda: _tell(storage.events, "system.stopped"), at_close=True),
     ]
-    return Runtime(services, storage.database, prepare, chores, openapi)
+    return Runtime(services, storage.database, panel, prepare, chores, openapi)
 
 
 def _services(
@@ -120,6 +141,7 @@ def _services(
     configs: Sequence[CameraConfig],
     hardware: Mapping[str, Camera],
     storage: Storage,
+    panel: Panel,
     clock: Clock,
 ) -> Services:
     database, events, metrics = storage.database, storage.events, Metrics()
@@ -145,12 +167,27 @@ def _services(
         events=events,
         feed=feed,
         keys=Keys(KeyRows(database), clock, boot_id()),
+        pins=panel.pins,
+        bounds=CommandBounds(clock),
         metrics=metrics,
         system=System(
             storage.library, settings.storage.path, settings.storage.floor_bytes, storage.is_synchronised, clock
         ),
         clock=clock,
-        emulated=any(item.backend == "simulated" for item in configs),
+        emulated=any(item.backend == "simulated" for item in configs) or bool(settings.pins and panel.pins.emulated),
+    )
+
+
+def _panel(settings: config.Settings, board: GpioBoard | None, folder: Path, storage: Storage, clock: Clock) -> Panel:
+    backend, chip = settings.gpio.backend, settings.gpio.chip
+    return Panel(
+        board or boards.board_of(backend, chip, folder, clock),
+        lambda on_lost: boards.leases_of(backend, chip, folder, on_lost),
+        [PinConfig(name=name, **asdict(pin)) for name, pin in settings.pins.items()],
+        storage.database,
+        storage.events,
+        clock,
+        boot_id(),
     )
 
 

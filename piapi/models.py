@@ -189,3 +189,20 @@ class CameraSettings:
 
     rotation: int
     controls: Mapping[str, float | int | bool | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Actuation:
+    """A pulse of a pin: asked for, begun, ended."""
+
+    id: str
+    pin: str
+    state: Literal["intended", "active", "done", "interrupted", "unknown"]
+    duration_s: float
+    """As it was asked for."""
+    requested_by: str
+    requested_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    on_s: float | None = None
+    """How long it was really on, by the clock that never jumps."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from piapi.api.services import Services
 from piapi.errors import PiApiError
+from piapi.services.panel import Panel
 from piapi.storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Runtime:
         self,
         services: Services,
         database: Database,
+        panel: Panel,
         prepare: Sequence[Callable[[], None]],
         chores: Sequence[Chore],
         openapi: Callable[[], dict[str, Any]],
@@ -44,6 +46,7 @@ class Runtime:
         self.openapi = openapi
         self.is_running = False
         self._database = database
+        self._panel = panel
         self._prepare = prepare
         self._chores = chores
         self._stopping = threading.Condition()
@@ -56,6 +59,7 @@ class Runtime:
         self._database.open()
         for prepare in self._prepare:
             prepare()
+        self._panel.start()
         for camera in self.services.cameras:
             camera.start()
         self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
@@ -65,6 +69,7 @@ class Runtime:
     def interrupt(self) -> None:
         """Begin to stop: requests that wait for hardware are told at once, so that they can be answered."""
         self.is_running = False
+        self._panel.interrupt()
         for camera in self.services.cameras:
             camera.interrupt()
 
@@ -74,7 +79,8 @@ class Runtime:
         with self._stopping:
             self._is_stopping = True
             self._stopping.notify_all()
-        parts: list[Callable[[], None]] = [camera.close for camera in self.services.cameras]
+        parts: list[Callable[[], None]] = [self._panel.close]
+        parts += [camera.close for camera in self.services.cameras]
         if self._housekeeper is not None:
             parts += [self._housekeeper.join, *(chore.do for chore in self._chores if chore.at_close)]
         for close in (*parts, self._database.close):

@@ -18,15 +18,15 @@ LAYERS = {
     "piapi.clock": {"piapi.errors"},
     "piapi.memory": set(),
     "piapi.logs": set(),
+    "piapi.wiring": {"config"},
     "piapi.supervision": {"piapi.clock"},
     "piapi.timekeeping": set(),
-    "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.lines": set(),
     "piapi.guard": {"piapi.lines"},
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock", "piapi.lines"},
     "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}
-    | {"piapi.memory"},
+    | {"piapi.memory", "piapi.wiring"},
     "piapi.server": {"piapi.clock"},
     "piapi.api": {"piapi.logs", "piapi.services", "piapi.storage", "piapi.server", "piapi.hardware.base"}
     | {"piapi.errors", "piapi.models", "piapi.clock", "piapi"},

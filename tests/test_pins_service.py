@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from piapi.errors import Conflict, Invalid, LineBusy, NotFound, StorageFull
+from piapi.models import Actuation
+from piapi.services.events import Events
 from piapi.services.inputs import Inputs
 from piapi.services.levels import Levels
 from piapi.services.outputs import Outputs
@@ -14,10 +18,6 @@ from piapi.services.pin_kinds import InputPin, LevelPin, OutputPin, Pin, PinConf
 from piapi.services.pins import Pins
 from piapi.services.recorder import Recorder
 from piapi.services.timetable import Timetable
-
-from piapi.errors import Conflict, Invalid, NotFound, PinUnavailable, StorageFull
-from piapi.models import Actuation
-from piapi.services.events import Events
 from piapi.storage.database import Database
 from tests.fake_board import FakeBoard, FakeGuard
 from tests.fakes import FakeClock
@@ -49,6 +49,7 @@ class Panel:
         self.inputs = Inputs(self.board, self.timetable, self.clock)
         self.pins = Pins(
             {config.name: self._pin(config) for config in CONFIGS},
+            self.board,
             self.database,
             self.events,
             self.recorder,
@@ -57,6 +58,7 @@ class Panel:
         )
         self.recorder.start()
         self.pins.start()
+        self.pins.claim_missing()
 
     def _pin(self, config: PinConfig) -> Pin:
         def record(type: str, data: dict[str, Any], actor: str = "nobody") -> None:
@@ -237,7 +239,7 @@ def test_a_line_that_another_program_has_is_unavailable_until_it_is_given_back(t
     panel = Panel(tmp_path, board=board)
     lamp = panel.pins.get("lamp")
     assert lamp.value is None and lamp.detail is not None
-    with pytest.raises(PinUnavailable):
+    with pytest.raises(LineBusy):
         panel.switch("lamp", True)
     board.busy = set()
     panel.pins.claim_missing()

@@ -139,6 +139,35 @@ def on_photo(
     return decorate
 
 
+def on_pin(verb: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The view is about the pin `name` of its path, gets it as `pin`, and needs `pin:{name}:<verb>`."""
+
+    def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        def admit(kwargs: dict[str, Any]) -> None:
+            name = kwargs.pop("name")
+            check_scope(f"pin:{name}:{verb}")
+            check_acceptable(("application/json",))
+            kwargs["pin"] = services().pins.get(name)
+
+        return _guarded(view, admit, f"pin:{{name}}:{verb}", is_about_one=True)
+
+    return decorate
+
+
+def on_actuation(view: Callable[..., R]) -> Callable[..., R]:
+    """The view is about the actuation `id` of its path, gets it as `actuation`, and needs `pin:<its pin>:view`."""
+
+    def admit(kwargs: dict[str, Any]) -> None:
+        if not _may_any("pin", "view"):
+            raise Forbidden("pin:*:view")
+        actuation = services().pins.actuation(kwargs.pop("id"))
+        check_scope(f"pin:{actuation.pin}:view")
+        check_acceptable(("application/json",))
+        kwargs["actuation"] = actuation
+
+    return _guarded(view, admit, "pin:{pin}:view", is_about_one=True)
+
+
 def open_to_all(view: Callable[P, R]) -> Callable[P, R]:
     """The view answers anybody. The list of these is in API.md, and in a test."""
     view._is_open_to_all = True  # type: ignore[attr-defined]

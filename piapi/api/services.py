@@ -8,6 +8,7 @@ from flask import current_app
 
 from piapi.clock import Clock
 from piapi.services.access import Access
+from piapi.services.bounds import CommandBounds
 from piapi.services.cameras import Cameras
 from piapi.services.event_feed import EventFeed
 from piapi.services.events import Events
@@ -15,6 +16,7 @@ from piapi.services.idempotency import Keys
 from piapi.services.metrics import Metrics
 from piapi.services.pairings import Pairings
 from piapi.services.photos import Photos
+from piapi.services.pins import Pins
 from piapi.services.sessions import Sessions
 from piapi.services.system import System
 from piapi.services.users import Users
@@ -33,6 +35,8 @@ class Services:
     events: Events
     feed: EventFeed
     keys: Keys
+    pins: Pins
+    bounds: CommandBounds
     metrics: Metrics
     system: System
     clock: Clock

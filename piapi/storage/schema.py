@@ -141,6 +141,28 @@ STEPS: tuple[str, ...] = (
         UPDATE photo_totals SET photos = photos + 1, bytes = bytes + NEW.size_bytes;
     END;
     """,
+    # 3: pins
+    """
+    CREATE TABLE actuations (
+        id           TEXT PRIMARY KEY,
+        pin          TEXT NOT NULL,
+        state        TEXT NOT NULL,          -- intended until it has ended
+        duration_ms  INTEGER NOT NULL,       -- as asked for
+        requested_by TEXT NOT NULL,
+        requested_at INTEGER NOT NULL,
+        started_at   INTEGER,
+        ended_at     INTEGER,
+        on_us        INTEGER                 -- microseconds that it was really on
+    ) STRICT;
+    CREATE INDEX actuations_by_time ON actuations (requested_at);
+    CREATE INDEX actuations_without_end ON actuations (id) WHERE state = 'intended';
+
+    CREATE TABLE pin_values (
+        pin     TEXT PRIMARY KEY,
+        is_on   INTEGER NOT NULL,
+        boot_id TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 VERSION = len(STEPS)

@@ -1,0 +1,121 @@
+"""What hangs on the board: joined, started and closed in order. A board that cannot be opened is tried again.
+
+Start: the guard, then the lines at rest, then commands. End: everything off that has to be, then the guard is told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from piapi.clock import Clock
+from piapi.errors import GuardUnavailable, HardwareError
+from piapi.hardware.base import GpioBoard, Guard
+from piapi.services.events import Events
+from piapi.services.inputs import Inputs
+from piapi.services.levels import Levels
+from piapi.services.outputs import Outputs
+from piapi.services.pin_kinds import InputPin, LevelPin, OutputPin, Pin, PinConfig
+from piapi.services.pins import Pins
+from piapi.services.recorder import Recorder
+from piapi.services.timetable import Timetable
+from piapi.storage.database import Database
+
+log = logging.getLogger(__name__)
+
+
+class Leases(Guard, Protocol):
+    """A guard that is connected to."""
+
+    def open(self) -> None:
+        """Raises GuardUnavailable; it is tried again all the same."""
+
+
+class Panel:
+    """The board, its guard, and the pins."""
+
+    def __init__(
+        self,
+        board: GpioBoard,
+        leases_of: Callable[[Callable[[frozenset[int]], None]], Leases],
+        configs: Sequence[PinConfig],
+        database: Database,
+        events: Events,
+        clock: Clock,
+        boot_id: str,
+    ) -> None:
+        self._board = board
+        self._leases = leases_of(self._on_guard_lost)
+        self._events = events
+        self.timetable = Timetable(clock)
+        self.recorder = Recorder(database, clock)
+        self.outputs = Outputs(board, self._leases, self.timetable, clock)
+        self.levels = Levels(board, self._leases, self.timetable, clock)
+        self.inputs = Inputs(board, self.timetable, clock)
+        self._clock = clock
+        pins = {config.name: self._pin(config) for config in configs}
+        self.pins = Pins(pins, board, database, events, self.recorder, clock, boot_id)
+        self._is_used = bool(pins)
+
+    def start(self) -> None:
+        """Take the lines, at rest. What cannot be taken now is tried again by `retry`. Raises StorageError."""
+        if not self._is_used:
+            return
+        self.recorder.start()
+        self.timetable.start()
+        try:
+            self._leases.open()
+        except GuardUnavailable as error:
+            log.error("nothing can be switched on: %s", error)
+        self.pins.start()
+        self.inputs.start()
+        self.retry()
+
+    def retry(self) -> None:
+        """Open the board, and take the lines that could not be taken so far. Now and then."""
+        if self._is_used:
+            try:
+                self._board.open()
+            except HardwareError as error:
+                self.pins.fail(str(error))
+            else:
+                self.pins.claim_missing()
+
+    def renew(self) -> None:
+        """Renew the leases without an end of their own. Every hour."""
+        self.outputs.renew()
+        self.levels.renew()
+
+    def interrupt(self) -> None:
+        """The end begins: what may not stay on goes off at once."""
+        if self._is_used:
+            self.outputs.release_all("stop")
+            self.levels.release_all("stop")
+
+    def close(self) -> None:
+        """Everything off that has to be, and given back; one part that fails stops no other. May be called twice."""
+        if not self._is_used:
+            return
+        parts: tuple[Any, ...] = (
+            self.outputs, self.levels, self.inputs, self.timetable, self._board, self._leases, self.recorder
+        )  # fmt: skip
+        for part in parts:
+            try:
+                part.close()
+            except Exception:  # noqa: BLE001 — the others have to be closed all the same
+                log.exception("fault while closing what hangs on the board")
+
+    def _on_guard_lost(self, lines: frozenset[int]) -> None:
+        self.outputs.release_all("guard")
+        self.levels.release_all("guard")
+
+    def _pin(self, config: PinConfig) -> Pin:
+        def record(type: str, data: Mapping[str, Any], actor: str = "nobody") -> None:
+            self.recorder.put(self._events.entry(type, f"pin:{config.name}", data, actor=actor))
+
+        if config.mode == "output":
+            return OutputPin(config, self.outputs, record, self._clock)
+        if config.mode == "input":
+            return InputPin(config, self.inputs, record, self.timetable.at, self._clock)
+        return LevelPin(config, self.levels, record, self._clock)

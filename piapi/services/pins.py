@@ -1,0 +1,209 @@
+"""The pins, by name: what they are, switching them, and pulses of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from piapi.clock import Clock, wall_time_of
+from piapi.errors import Conflict, Fault, HardwareError, Invalid, NotFound, PiApiError
+from piapi.hardware.base import GpioBoard
+from piapi.models import Actuation
+from piapi.services.events import Events
+from piapi.services.pin_kinds import OutputPin, Pin
+from piapi.services.recorder import Recorder
+from piapi.storage.actuations import ActuationRows
+from piapi.storage.database import Along, Database
+from piapi.storage.pins import PinRows
+
+log = logging.getLogger(__name__)
+
+SHORTEST_PULSE_S, LONGEST_PULSE_S = 0.01, 60.0
+
+#: Pulses that have ended and are told of from memory.
+MOST_RECENT = 100
+
+#: Seconds between two entries of refused commands of one pin.
+REFUSALS_EVERY_S = 1.0
+
+
+class Pins:
+    """All pins, and what their commands leave in the journal: the intent before, and what became of it after."""
+
+    def __init__(
+        self,
+        pins: Mapping[str, Pin],
+        board: GpioBoard,
+        database: Database,
+        events: Events,
+        recorder: Recorder,
+        clock: Clock,
+        boot_id: str,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._pins = pins
+        self._board = board
+        self._database = database
+        self._events = events
+        self._recorder = recorder
+        self._clock = clock
+        self._boot_id = boot_id
+        self._random = random
+        self._rows = PinRows(database)
+        self._actuations = ActuationRows(database)
+        self._recent: dict[str, Actuation] = {}
+        self._next_refusal: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def emulated(self) -> bool:
+        """Whether nothing real moves."""
+        return self._board.emulated
+
+    def start(self) -> None:
+        """Say what was cut off: its outcome is unknown, and it is not repeated."""
+        for actuation in self._actuations.cut_off():
+            log.warning("a pulse of %s was cut off; how long it was on is unknown", actuation.pin)
+            data = {"actuation": actuation.id}
+            self._recorder.put(self._events.entry("actuation.unknown", f"pin:{actuation.pin}", data))
+
+    def fail(self, detail: str) -> None:
+        """The board cannot be opened."""
+        if any(pin.detail != detail for pin in self._pins.values()):
+            log.warning("the pins are unavailable: %s", detail)
+        for pin in self._pins.values():
+            pin.detail = detail
+
+    def claim_missing(self) -> None:
+        """Take the lines that could not be taken so far. At the start, and now and then."""
+        for name, pin in self._pins.items():
+            if not pin.is_claimed:
+                was_on = pin.keeps and self._rows.was_on(name, self._boot_id)
+                try:
+                    pin.claim(was_on)
+                except HardwareError as error:
+                    if str(error) != pin.detail:
+                        log.warning("pin %s: %s", name, error)
+                    pin.detail = str(error)
+                else:
+                    pin.detail = None
+
+    def __iter__(self) -> Iterator[Pin]:
+        return iter(self._pins.values())
+
+    def get(self, name: str) -> Pin:
+        """Raises NotFound."""
+        try:
+            return self._pins[name]
+        except KeyError:
+            raise NotFound(f"There is no pin {name}.") from None
+
+    def switch(self, pin: Pin, value: Any, actor: str, *along: Along) -> None:
+        """Set a value. Raises Invalid, Conflict, HardwareError, StorageError."""
+        with self._refusals_recorded(pin, {"value": value}, actor):
+            checked = pin.check(value)
+            kept = [PinRows.put(pin.config.name, bool(checked), self._boot_id)] if pin.keeps else []
+
+            def intend() -> None:
+                self._intend(pin, {"value": checked}, actor, *kept, *along)
+
+            pin.switch(checked, actor, intend)
+            if not checked:
+                self._recorder.put(*kept)
+
+    def pulse(self, pin: Pin, duration_s: float, actor: str, *along: Callable[[str], Along]) -> Actuation:
+        """Switch on for a while. The intent is synced before the edge, with `along`, which gets the actuation's id.
+
+        Raises Invalid, Conflict, HardwareError, StorageError.
+        """
+        with self._refusals_recorded(pin, {"pulse_s": duration_s}, actor):
+            if not isinstance(pin, OutputPin):
+                raise Conflict(f"{pin.config.name} has mode {pin.config.mode}; only an output has pulses.")
+            longest = pin.config.max_on_s or LONGEST_PULSE_S
+            if not SHORTEST_PULSE_S <= duration_s <= longest:
+                raise Invalid(Fault("/duration_s", f"must be from {SHORTEST_PULSE_S} to {longest:g}"))
+            actuation = Actuation(
+                id=self._random(8).hex(),
+                pin=pin.config.name,
+                state="intended",
+                duration_s=duration_s,
+                requested_by=actor,
+                requested_at=self._clock.now(),
+            )
+
+            def intend() -> None:
+                entry = self._entry(pin, "command.accepted", {"pulse_s": duration_s, "actuation": actuation.id}, actor)
+                self._actuations.add(actuation, entry, *(make(actuation.id) for make in along))
+                self._remember(actuation)
+
+            try:
+                pin.turn_on(duration_s, actor, intend, lambda *end: self._ended(pin, actuation, *end))
+            except HardwareError:
+                self._finish(replace(actuation, state="interrupted", on_s=0.0))
+                raise
+            with self._lock:
+                if self._recent[actuation.id].state == "intended":
+                    self._recent[actuation.id] = replace(actuation, state="active", started_at=pin.changed_at)
+                return self._recent[actuation.id]
+
+    def actuation(self, id: str) -> Actuation:
+        """Raises NotFound."""
+        with self._lock:
+            found = self._recent.get(id)
+        if found or (found := self._actuations.get(id)):
+            return found
+        raise NotFound(f"There is no actuation {id}.")
+
+    def _ended(self, pin: OutputPin, actuation: Actuation, began: float, ended: float, cause: str) -> None:
+        """On any thread; must not wait."""
+        pin.went_off(began, ended, cause)
+        self._finish(
+            replace(
+                actuation,
+                state="done" if cause == "time" else "interrupted",
+                started_at=wall_time_of(self._clock, began),
+                ended_at=wall_time_of(self._clock, ended),
+                on_s=ended - began,
+            )
+        )
+
+    def _finish(self, actuation: Actuation) -> None:
+        self._remember(actuation)
+        self._recorder.put(ActuationRows.end(actuation))
+
+    def _remember(self, actuation: Actuation) -> None:
+        """What runs, and the last that ended: their rows are written a little later."""
+        with self._lock:
+            self._recent[actuation.id] = actuation
+            ended = [id for id, item in self._recent.items() if item.state in ("done", "interrupted")]
+            for id in ended[:-MOST_RECENT]:
+                del self._recent[id]
+
+    # The journal
+
+    def _intend(self, pin: Pin, data: Mapping[str, Any], actor: str, *along: Along) -> None:
+        """A command that will be carried out, synced when this returns."""
+        with self._database.write() as connection:
+            for add in (self._entry(pin, "command.accepted", data, actor), *along):
+                add(connection)
+
+    def _entry(self, pin: Pin, type: str, data: Mapping[str, Any], actor: str) -> Along:
+        return self._events.entry(type, f"pin:{pin.config.name}", data, actor=actor)
+
+    @contextlib.contextmanager
+    def _refusals_recorded(self, pin: Pin, data: Mapping[str, Any], actor: str) -> Iterator[None]:
+        """A command that is refused is an entry too, though not each of many: they may come fast, and move nothing."""
+        try:
+            yield
+        except PiApiError as error:
+            now = self._clock.monotonic()
+            if now >= self._next_refusal.get(pin.config.name, 0.0):
+                self._next_refusal[pin.config.name] = now + REFUSALS_EVERY_S
+                refused = {**data, "reason": str(error)}
+                self._recorder.put(self._entry(pin, "command.refused", refused, actor))
+            raise
