@@ -6,7 +6,6 @@ and the 40-pin header").
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,6 @@ def faults_of(settings: Settings) -> list[str]:
     return [
         *_lines(settings),
         *(fault for name, pin in settings.pins.items() for fault in _pin(f"pins.{name}", pin)),
-        *_interlocks(settings.pins),
         *(fault for name, door in settings.doors.items() for fault in _door(f"doors.{name}", door, settings)),
     ]
 
@@ -82,13 +80,6 @@ def _pin(key: str, pin: Pin) -> Iterator[str]:
         yield f'{key}.on_exit: "keep" and a max_on_s exclude each other; remove one of the two'
     if pin.dead_time_s and not pin.interlock:
         yield f"{key}.dead_time_s: means nothing without interlock; name the group, or remove it"
-
-
-def _interlocks(pins: Mapping[str, Pin]) -> Iterator[str]:
-    members = Counter(pin.interlock for pin in pins.values() if pin.interlock)
-    for name, pin in pins.items():
-        if pin.interlock and members[pin.interlock] == 1:
-            yield f"pins.{name}.interlock: {pin.interlock!r} has no other pin; name it there too, or remove it"
 
 
 def _door(key: str, door: Door, settings: Settings) -> Iterator[str]:

@@ -39,7 +39,6 @@ def faults_in(tmp_path: Path, text: str) -> list[str]:
         ("[pins.a]\ngpio = 'GPIO17'\nmode = 'input'\nmax_on_s = 5", "pins.a.max_on_s: is nothing for mode 'input'"),
         ("[pins.a]\ngpio = 'GPIO17'\nmode = 'servo'\nactive_low = true", "pins.a.active_low: is nothing"),
         ("[pins.a]\ngpio = 'GPIO17'\non_exit = 'keep'\nmax_on_s = 5", 'pins.a.on_exit: "keep" and a max_on_s exclude'),
-        ("[pins.a]\ngpio = 'GPIO17'\ninterlock = 'motor'", "pins.a.interlock: 'motor' has no other pin"),
         ("[pins.a]\ngpio = 'GPIO17'\ndead_time_s = 1", "pins.a.dead_time_s: means nothing without interlock"),
         (RELAY + "camera = 'front'", "doors.garage.camera: there is no camera 'front'; configured are: none"),
         (RELAY + "warning_s = 5", "doors.garage.warning_s: means nothing without warning"),

@@ -47,9 +47,14 @@ def compose(cameras: Sequence[AttachedCamera], board: str, defaults: config.Sett
         given = {"backend": camera.backend, **({"source": camera.source} if camera.source else {})}
         lines += [f"[cameras.camera{number if number > 1 else ''}]    # {_one_line(camera.model)}"]
         lines += [*_settings("cameras", config.Camera, config.Camera(), given), ""]
+    door = config.Door(camera="camera" if cameras else EXAMPLE_NAMES["cameras"])
     for section, cls in config.NAMED_SECTIONS.items():
         if section != "cameras" or not cameras:
-            lines += [f"# [{section}.{EXAMPLE_NAMES[section]}]", *_settings(section, cls), ""]
+            lines += [
+                f"# [{section}.{EXAMPLE_NAMES[section]}]",
+                *_settings(section, cls, door if cls is config.Door else None),
+                "",
+            ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
