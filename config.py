@@ -290,6 +290,17 @@ DEMONSTRATION_PINS = {
     "lamp": Pin(gpio="GPIO17"),
     "button": Pin(gpio="GPIO27", mode="input", pull="up", active_low=True),
 }
+DEMONSTRATION_DOORS = {
+    "garage": Door(
+        relay={"gpio": "GPIO23"},
+        closed_sensor={"gpio": "GPIO24", "pull": "up", "active_low": True},
+        open_sensor={"gpio": "GPIO25", "pull": "up", "active_low": True},
+        travel_s=10.0,
+        warning={"gpio": "GPIO12"},
+        warning_s=3.0,
+        camera="demo",
+    )
+}
 FOUND_CAMERAS = {"camera": Camera()}
 
 
@@ -308,6 +319,7 @@ def in_force(environ: Mapping[str, str] = os.environ) -> Settings:
         cameras=DEMONSTRATION_CAMERAS,
         gpio=Gpio(backend="simulated"),
         pins=DEMONSTRATION_PINS,
+        doors=DEMONSTRATION_DOORS,
         demonstration=True,
     )
 

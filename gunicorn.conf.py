@@ -92,8 +92,6 @@ def when_ready(server):
         say.append("SIMULATED HARDWARE: this is a demonstration; no real camera, pin or door is touched.")
     elif settings.file is None:
         say.append("There is no piapi.toml: the cameras found are used, and no pins. `piapi init` writes one.")
-    if settings.doors:
-        say.append("Doors are configured: this version does not drive them yet.")
     command = "sudo piapi" if HOME in os.environ else ".venv/bin/piapi"
     say.append(f"A token:  {command} tokens create --name me --role admin")
     say.append("In a browser, log in as user `token` with the token as password.")

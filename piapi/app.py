@@ -27,6 +27,8 @@ from piapi.services.attempts import Attempts
 from piapi.services.bounds import CommandBounds
 from piapi.services.camera_states import CameraStates
 from piapi.services.cameras import Cameras, CameraService
+from piapi.services.doors.lines import DoorConfig
+from piapi.services.doors.pictures import Take
 from piapi.services.event_feed import EventFeed
 from piapi.services.events import SUM_EVERY_S, Events
 from piapi.services.idempotency import Keys
@@ -38,7 +40,7 @@ from piapi.services.outputs import RENEW_EVERY_S
 from piapi.services.pairings import Pairings
 from piapi.services.panel import Panel
 from piapi.services.passwords import Passwords
-from piapi.services.photos import Photos
+from piapi.services.photos import PhotoRequest, Photos
 from piapi.services.pin_kinds import PinConfig
 from piapi.services.recovery import Recovery
 from piapi.services.retention import Retention
@@ -114,7 +116,11 @@ def _join(
     """The services on what they stand on, and what is to be done at the start and now and then."""
     storage = Storage(settings, clock)
     run_folder = Path(os.environ.get("RUNTIME_DIRECTORY") or settings.storage.path / "run").absolute()
-    panel = _panel(settings, board, run_folder, storage, clock)
+
+    def take_picture(camera: str, label: str, by: str) -> None:
+        services.photos.take(services.cameras.get(camera), PhotoRequest(label=label), by=by)
+
+    panel = _panel(settings, board, run_folder, storage, clock, take_picture)
     services = _services(settings, configs, hardware, storage, panel, clock)
     about = {"version": __version__, "emulated": services.emulated}
     prepare = [
@@ -130,6 +136,7 @@ def _join(
         Chore("states of cameras", LOOK_AT_CAMERAS_EVERY_S, CameraStates(services.cameras, storage.events, clock).note),
         Chore("lines that could not be taken", TAKE_LINES_EVERY_S, panel.retry),
         Chore("leases without an end", RENEW_EVERY_S, panel.renew),
+        Chore("old pulses and operations", FORGET_EVERY_S, panel.forget_old),
         *storage.chores,
         Chore("the end in the journal", math.inf, lambda: _tell(storage.events, "system.stopped"), at_close=True),
     ]
@@ -168,26 +175,38 @@ def _services(
         feed=feed,
         keys=Keys(KeyRows(database), clock, boot_id()),
         pins=panel.pins,
+        doors=panel.doors,
         bounds=CommandBounds(clock),
         metrics=metrics,
         system=System(
             storage.library, settings.storage.path, settings.storage.floor_bytes, storage.is_synchronised, clock
         ),
         clock=clock,
-        emulated=any(item.backend == "simulated" for item in configs) or bool(settings.pins and panel.pins.emulated),
+        emulated=any(item.backend == "simulated" for item in configs) or panel.is_emulated,
     )
 
 
-def _panel(settings: config.Settings, board: GpioBoard | None, folder: Path, storage: Storage, clock: Clock) -> Panel:
+def _panel(
+    settings: config.Settings,
+    board: GpioBoard | None,
+    folder: Path,
+    storage: Storage,
+    clock: Clock,
+    take_picture: Take,
+) -> Panel:
     backend, chip = settings.gpio.backend, settings.gpio.chip
+    board = board or boards.board_of(backend, chip, folder, clock)
     return Panel(
-        board or boards.board_of(backend, chip, folder, clock),
+        board,
         lambda on_lost: boards.leases_of(backend, chip, folder, on_lost),
         [PinConfig(name=name, **asdict(pin)) for name, pin in settings.pins.items()],
+        [DoorConfig(name=name, **asdict(door)) for name, door in settings.doors.items()],
         storage.database,
         storage.events,
         clock,
         boot_id(),
+        take_picture,
+        boards.machinery_of(board, settings.doors, folder, clock, boot_id()),
     )
 
 

@@ -206,3 +206,53 @@ class Actuation:
     ended_at: datetime | None = None
     on_s: float | None = None
     """How long it was really on, by the clock that never jumps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A sensor of a door went on or off while it was operated."""
+
+    at: datetime
+    sensor: Literal["closed", "open"]
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DoorOperation:
+    """What was asked of a door, by whom, and what came of it."""
+
+    id: str
+    revision: int
+    """Rising with each change."""
+    door: str
+    target: Literal["open", "closed"] | None
+    """None: a toggle, which is one press and no more."""
+    state: Literal["warning", "moving", "succeeded", "failed", "timed_out", "superseded", "cancelled", "unknown"]
+    requested_by: str
+    requested_at: datetime
+    warning_ends_at: datetime | None = None
+    """None where it has not warned."""
+    pressed_at: datetime | None = None
+    """Of the first press."""
+    ended_at: datetime | None = None
+    presses: int = 0
+    evidence: tuple[Evidence, ...] = ()
+    detail: str | None = None
+    """Why it ended as it did, for a person."""
+    has_pictures: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class DoorMemory:
+    """What the journal says of a door at a start."""
+
+    operation: DoorOperation | None = None
+    """The last one."""
+    locked: bool = False
+    lock_reason: str | None = None
+    failed_closes: int = 0

@@ -578,7 +578,7 @@ def test_every_post_of_a_known_caller_takes_a_key_and_says_so(api: Api) -> None:
     assert {"/api/v1/cameras/{id}/photos", "/api/v1/tokens"} <= set(known)
     for path, operation in known.items():
         names = [item["name"] for item in operation.get("parameters", []) if item.get("in") == "header"]
-        assert names == ["Idempotency-Key"], path
+        assert "Idempotency-Key" in names, path
         answers = operation["responses"]
         assert all("Idempotency-Replayed" in answers[status]["headers"] for status in answers if status < "3"), path
         for status, slug in (("409", "in-flight"), ("422", "key-reused")):

@@ -8,7 +8,21 @@ import flask_smorest
 from flask import Flask
 
 from piapi import __version__
-from piapi.api import cameras, events, hosts, pairings, photos, pins, problems, root, session, system, tokens, users
+from piapi.api import (
+    cameras,
+    doors,
+    events,
+    hosts,
+    pairings,
+    photos,
+    pins,
+    problems,
+    root,
+    session,
+    system,
+    tokens,
+    users,
+)
 from piapi.api.openapi import describe
 
 PREFIX = "/api/v1"
@@ -32,7 +46,7 @@ def register(app: Flask, host_names: tuple[str, ...]) -> Api:
     hosts.guard(app, host_names)
     api = Api(app)
     describe(api.spec)
-    for module in (root, cameras, photos, pins, events, tokens, system, users, session, pairings):
+    for module in (root, cameras, photos, pins, doors, events, tokens, system, users, session, pairings):
         api.register_blueprint(module.blp, url_prefix=PREFIX)
     return api
 

@@ -168,6 +168,44 @@ def on_actuation(view: Callable[..., R]) -> Callable[..., R]:
     return _guarded(view, admit, "pin:{pin}:view", is_about_one=True)
 
 
+def on_door(*verbs: str, every: bool = False) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The view is about the door `name` of its path, gets it as `door`, and needs `door:{name}:<verb>`.
+
+    Of several verbs one is enough where the body decides which, unless `every` one is needed.
+    """
+
+    def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        def admit(kwargs: dict[str, Any]) -> None:
+            name = kwargs.pop("name")
+            for choice in [(verb,) for verb in verbs] if every else [verbs]:
+                _check_any(f"door:{name}", choice)
+            check_acceptable(("application/json",))
+            kwargs["door"] = services().doors.get(name)
+
+        joined = " and " if every else " or "
+        return _guarded(view, admit, joined.join(f"door:{{name}}:{verb}" for verb in verbs), is_about_one=True)
+
+    return decorate
+
+
+def on_operation(*verbs: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The view is about the operation `id` of its path, gets it as `operation`, and needs one of the verbs for its
+    door."""
+
+    def decorate(view: Callable[..., R]) -> Callable[..., R]:
+        def admit(kwargs: dict[str, Any]) -> None:
+            if not any(_may_any("door", verb) for verb in verbs):
+                raise Forbidden(f"door:*:{verbs[0]}")
+            operation = services().doors.operation(kwargs.pop("id"))
+            _check_any(f"door:{operation.door}", verbs)
+            check_acceptable(("application/json",))
+            kwargs["operation"] = operation
+
+        return _guarded(view, admit, " or ".join(f"door:{{door}}:{verb}" for verb in verbs), is_about_one=True)
+
+    return decorate
+
+
 def open_to_all(view: Callable[P, R]) -> Callable[P, R]:
     """The view answers anybody. The list of these is in API.md, and in a test."""
     view._is_open_to_all = True  # type: ignore[attr-defined]
@@ -197,6 +235,11 @@ def check_scope(scope: str) -> None:
     """Raise Forbidden unless the caller has it."""
     if not caller().may(scope):
         raise Forbidden(scope)
+
+
+def _check_any(subject: str, verbs: tuple[str, ...]) -> None:
+    if not any(caller().may(f"{subject}:{verb}") for verb in verbs):
+        raise Forbidden(f"{subject}:{verbs[0]}")
 
 
 def check_acceptable(produces: tuple[str, ...]) -> None:

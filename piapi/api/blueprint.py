@@ -11,7 +11,7 @@ import flask_smorest
 from marshmallow import Schema
 
 from piapi import errors
-from piapi.api import idempotency, problems
+from piapi.api import idempotency, problems, waiting
 from piapi.api.parser import StrictParser, read_query
 
 R = TypeVar("R")
@@ -27,7 +27,7 @@ class Blueprint(flask_smorest.Blueprint):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._prepare_doc_cbks.extend([idempotency.describe, _describe_access])
+        self._prepare_doc_cbks.extend([idempotency.describe, waiting.describe, _describe_access])
 
     def arguments(self, schema: type[Schema], *, location: str = "json", **kwargs: Any) -> Any:
         """As flask-smorest's, with one instance of the schema, and with a short way for the query."""

@@ -131,10 +131,7 @@ class PinPulses(MethodView):
     @on_pin("write")
     @blp.raises(Conflict, LineBusy, TooManyRequests)
     @blp.arguments(PulseSchema)
-    @once(
-        lambda location: make_response(actuation_document(services().pins.actuation(id_in(location))), 202),
-        required=True,
-    )
+    @once(lambda location: accepted(services().pins.actuation(id_in(location))), required=True)
     @blp.response(202, ActuationSchema, headers={"Location": {"schema": {"type": "string", "format": "uri-reference"}}})
     def post(self, wanted: dict[str, Any], pin: Pin) -> Response:
         """Switch a pin on for a while."""
@@ -142,9 +139,7 @@ class PinPulses(MethodView):
             actuation = services().pins.pulse(
                 pin, wanted["duration_s"], caller().actor, lambda id: made_at(f"{ACTUATIONS}/{id}")
             )
-        response = make_response(actuation_document(actuation), 202)
-        response.headers["Location"] = f"{ACTUATIONS}/{actuation.id}"
-        return response
+        return accepted(actuation)
 
 
 @blp.route("/actuations/<id>")
@@ -160,6 +155,13 @@ def answer(pin: Pin) -> Response:
     """A pin, with its entity tag."""
     response = make_response(pin_document(pin))
     response.set_etag(etag(pin))
+    return response
+
+
+def accepted(actuation: Actuation) -> Response:
+    """A pulse that has begun."""
+    response = make_response(actuation_document(actuation), 202)
+    response.headers["Location"] = f"{ACTUATIONS}/{actuation.id}"
     return response
 
 

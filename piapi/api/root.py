@@ -16,7 +16,7 @@ from piapi.api.services import services
 
 blp = Blueprint("service", __name__, description="The service itself")
 
-LINKS = {name: f"/api/v1/{name}" for name in ("cameras", "photos", "pins", "events", "tokens", "system")} | {
+LINKS = {name: f"/api/v1/{name}" for name in ("cameras", "photos", "pins", "doors", "events", "tokens", "system")} | {
     "openapi": "/api/v1/openapi.json"
 }
 

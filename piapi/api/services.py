@@ -10,6 +10,7 @@ from piapi.clock import Clock
 from piapi.services.access import Access
 from piapi.services.bounds import CommandBounds
 from piapi.services.cameras import Cameras
+from piapi.services.doors.doors import Doors
 from piapi.services.event_feed import EventFeed
 from piapi.services.events import Events
 from piapi.services.idempotency import Keys
@@ -36,6 +37,7 @@ class Services:
     feed: EventFeed
     keys: Keys
     pins: Pins
+    doors: Doors
     bounds: CommandBounds
     metrics: Metrics
     system: System

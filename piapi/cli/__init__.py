@@ -11,6 +11,7 @@ import config
 from piapi import __version__
 from piapi.cli.backup import backup, restore
 from piapi.cli.data import in_words
+from piapi.cli.doors import doors
 from piapi.cli.fsck import fsck
 from piapi.cli.init import init
 from piapi.cli.tokens import tokens
@@ -25,6 +26,7 @@ def main() -> None:
 
 main.add_command(init)
 main.add_command(tokens)
+main.add_command(doors)
 main.add_command(users)
 main.add_command(fsck)
 main.add_command(backup)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from piapi.clock import Clock
 from piapi.hardware.gpio import GpioBoard
 from piapi.hardware.leases import Leases, OnLost, start_command
+
+if TYPE_CHECKING:
+    from piapi.hardware.simulated_doors import SimulatedDoors
 
 _LINES = "gpio.simulated"
 _SOCKET = "guard.sock"
@@ -31,3 +36,15 @@ def leases_of(backend: str, chip: int | None, folder: Path, on_lost: OnLost) -> 
     else:
         lines = ("--chip", "auto" if chip is None else str(chip))
     return Leases(folder / _SOCKET, start_command(sys.executable, folder / _SOCKET, *lines), on_lost)
+
+
+def machinery_of(
+    board: GpioBoard, doors: Mapping[str, Any], folder: Path, clock: Clock, boot_id: str
+) -> SimulatedDoors | None:
+    """What is simulated on the other side of a simulated board's lines; None for any other board."""
+    if not doors or not board.emulated:
+        return None
+    from piapi.hardware.gpio_simulated import SimulatedBoard
+    from piapi.hardware.simulated_doors import SimulatedDoors
+
+    return SimulatedDoors(board, doors, folder, clock, boot_id) if isinstance(board, SimulatedBoard) else None

@@ -108,6 +108,15 @@ class Inputs:
         else:
             self._put(item, level, now)
 
+    def read(self, item: Input) -> bool:
+        """Whether it is active at this instant, bounces and all. Raises HardwareError."""
+        return self._board.read(item.rules.line) is not item.rules.active_low
+
+    def correct(self, item: Input, is_active: bool) -> None:
+        """An edge of it was lost: it has been like this for a while."""
+        now = self._clock.monotonic()
+        self._timetable.at(now, lambda: item.take(is_active is not item.rules.active_low, now, is_corrected=True))
+
     def start(self) -> None:
         """Begin to read levels back."""
         self._timetable.at(self._clock.monotonic() + READ_BACK_EVERY_S, self._read_back)

@@ -69,6 +69,7 @@ class Outputs:
         self._lock = threading.Lock()
         self._outputs: dict[str, Output] = {}
         self._is_closed = False
+        self._is_ending = False
 
     def add(self, name: str, rules: OutputRules) -> Output:
         """An output; claimed later."""
@@ -132,6 +133,12 @@ class Outputs:
         with self._lock:
             return self._off(output, cause)
 
+    def interrupt(self) -> None:
+        """The end begins: what may not stay on goes off, and nothing goes on any more."""
+        with self._lock:
+            self._is_ending = True
+        self.release_all("stop")
+
     def release_all(self, cause: str) -> None:
         """Switch off all that may not stay on: the process ends, or the guard is gone."""
         with self._lock:
@@ -151,7 +158,7 @@ class Outputs:
 
     def close(self) -> None:
         """Off what has to be off, and give the lines back. May be called twice."""
-        self.release_all("stop")
+        self.interrupt()
         with self._lock:
             self._is_closed = True
             for output in self._outputs.values():
@@ -190,7 +197,9 @@ class Outputs:
                 log.error("the guard is not told that %s is off: %s", output.name, error)
 
     def _require(self, output: Output) -> None:
-        if self._is_closed or not output.is_claimed:
+        if self._is_ending:
+            raise LineBusy("The service is ending.")
+        if not output.is_claimed:
             raise LineBusy(f"The line of {output.name} could not be taken; it is tried again.")
 
     def _refuse_gap(self, output: Output) -> None:

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 from piapi.clock import Clock
 from piapi.errors import GuardUnavailable, HardwareError
 from piapi.hardware.base import GpioBoard, Guard
+from piapi.services.doors.doors import Doors
+from piapi.services.doors.lines import DoorConfig
+from piapi.services.doors.pictures import Take
 from piapi.services.events import Events
 from piapi.services.inputs import Inputs
 from piapi.services.levels import Levels
@@ -32,18 +35,31 @@ class Leases(Guard, Protocol):
         """Raises GuardUnavailable; it is tried again all the same."""
 
 
+class Machinery(Protocol):
+    """What is simulated on the other side of the lines."""
+
+    def start(self) -> None:
+        """The board is open. May be called twice."""
+
+    def close(self) -> None:
+        """Stop. May be called twice."""
+
+
 class Panel:
-    """The board, its guard, and the pins."""
+    """The board, its guard, the pins and the doors."""
 
     def __init__(
         self,
         board: GpioBoard,
         leases_of: Callable[[Callable[[frozenset[int]], None]], Leases],
         configs: Sequence[PinConfig],
+        doors: Sequence[DoorConfig],
         database: Database,
         events: Events,
         clock: Clock,
         boot_id: str,
+        take_picture: Take,
+        machinery: Machinery | None = None,
     ) -> None:
         self._board = board
         self._leases = leases_of(self._on_guard_lost)
@@ -56,7 +72,25 @@ class Panel:
         self._clock = clock
         pins = {config.name: self._pin(config) for config in configs}
         self.pins = Pins(pins, board, database, events, self.recorder, clock, boot_id)
-        self._is_used = bool(pins)
+        self.doors = Doors(
+            doors,
+            self.outputs,
+            self.inputs,
+            self.timetable,
+            database,
+            events,
+            self.recorder,
+            clock,
+            take_picture,
+            board.emulated,
+        )
+        self._machinery = machinery
+        self._is_used = bool(configs or doors)
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether there are pins or doors, and nothing real moves."""
+        return self._is_used and self._board.emulated
 
     def start(self) -> None:
         """Take the lines, at rest. What cannot be taken now is tried again by `retry`. Raises StorageError."""
@@ -69,6 +103,7 @@ class Panel:
         except GuardUnavailable as error:
             log.error("nothing can be switched on: %s", error)
         self.pins.start()
+        self.doors.start()
         self.inputs.start()
         self.retry()
 
@@ -79,30 +114,43 @@ class Panel:
                 self._board.open()
             except HardwareError as error:
                 self.pins.fail(str(error))
+                self.doors.fail(str(error))
             else:
+                if self._machinery is not None:
+                    self._machinery.start()
                 self.pins.claim_missing()
+                self.doors.claim_missing()
 
     def renew(self) -> None:
         """Renew the leases without an end of their own. Every hour."""
         self.outputs.renew()
         self.levels.renew()
 
+    def forget_old(self) -> None:
+        """Remove the oldest pulses and operations, where there are very many. Raises StorageError."""
+        if self._is_used:
+            self.pins.forget_old()
+            self.doors.forget_old()
+
     def interrupt(self) -> None:
         """The end begins: what may not stay on goes off at once."""
         if self._is_used:
-            self.outputs.release_all("stop")
+            self.outputs.interrupt()
             self.levels.release_all("stop")
+            self.doors.interrupt()
 
     def close(self) -> None:
         """Everything off that has to be, and given back; one part that fails stops no other. May be called twice."""
         if not self._is_used:
             return
         parts: tuple[Any, ...] = (
-            self.outputs, self.levels, self.inputs, self.timetable, self._board, self._leases, self.recorder
+            self.doors, self.outputs, self.levels, self.inputs, self.timetable, self._machinery, self._board,
+            self._leases, self.recorder,
         )  # fmt: skip
         for part in parts:
             try:
-                part.close()
+                if part is not None:
+                    part.close()
             except Exception:  # noqa: BLE001 — the others have to be closed all the same
                 log.exception("fault while closing what hangs on the board")
 

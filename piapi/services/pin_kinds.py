@@ -12,14 +12,13 @@ from piapi.clock import Clock, wall_time_of
 from piapi.errors import Conflict, Fault, Invalid
 from piapi.hardware.base import Pull
 from piapi.models import NOBODY
+from piapi.services.edge_entries import EdgeEntries, Later, Record
 from piapi.services.inputs import Change, InputRules, Inputs
 from piapi.services.levels import Levels
 from piapi.services.outputs import OutputRules, Outputs
 from piapi.wiring import PHYSICAL, number_of
 
 Value = bool | float
-Record = Callable[..., None]
-"""`record(type, data, actor=…)`: an entry of the journal about this pin, written soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,22 +215,17 @@ class LevelPin(Pin):
 class InputPin(Pin):
     """A pin that is listened to."""
 
-    #: Changes within this time are one entry of the journal: a bouncing switch must not wear out the card.
-    summed_s = 1.0
-
     def __init__(
         self,
         config: PinConfig,
         inputs: Inputs,
         record: Record,
-        later: Callable[[float, Callable[[], None]], Any],
+        later: Later,
         clock: Clock,
     ) -> None:
         super().__init__(config, record, clock)
         self._inputs = inputs
-        self._later = later
-        self._summing_until = float("-inf")
-        self._summed = 0
+        self._entries = EdgeEntries(record, "pin.changed", later)
         self.input = inputs.add(
             config.name, InputRules(config.line, config.pull, config.active_low, config.debounce_s), self._changed
         )
@@ -265,16 +259,5 @@ class InputPin(Pin):
         self.check(value)
 
     def _changed(self, change: Change) -> None:
-        """The first change is an entry at once, those of the next second are one entry at its end."""
         self.changed_at = wall_time_of(self._clock, change.at)
-        if change.at < self._summing_until:
-            self._summed += 1
-            return
-        self._summing_until = change.at + self.summed_s
-        self._later(self._summing_until, self._sum_up)
-        self._record("pin.changed", {"value": change.is_active, **({"corrected": True} if change.is_corrected else {})})
-
-    def _sum_up(self) -> None:
-        if self._summed:
-            self._record("pin.changed", {"value": self.input.is_active, "edges": self._summed})
-            self._summed = 0
+        self._entries.add(change)

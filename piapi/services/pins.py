@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 import threading
@@ -11,12 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from piapi.clock import Clock, wall_time_of
-from piapi.errors import Conflict, Fault, HardwareError, Invalid, NotFound, PiApiError
+from piapi.errors import Conflict, Fault, HardwareError, Invalid, NotFound
 from piapi.hardware.base import GpioBoard
 from piapi.models import Actuation
 from piapi.services.events import Events
 from piapi.services.pin_kinds import OutputPin, Pin
 from piapi.services.recorder import Recorder
+from piapi.services.refusals import Refusals
 from piapi.storage.actuations import ActuationRows
 from piapi.storage.database import Along, Database
 from piapi.storage.pins import PinRows
@@ -28,8 +28,8 @@ SHORTEST_PULSE_S, LONGEST_PULSE_S = 0.01, 60.0
 #: Pulses that have ended and are told of from memory.
 MOST_RECENT = 100
 
-#: Seconds between two entries of refused commands of one pin.
-REFUSALS_EVERY_S = 1.0
+#: Pulses that are kept on disk: about 15 MB. The journal tells of them as well.
+MOST_KEPT = 100_000
 
 
 class Pins:
@@ -57,7 +57,7 @@ class Pins:
         self._rows = PinRows(database)
         self._actuations = ActuationRows(database)
         self._recent: dict[str, Actuation] = {}
-        self._next_refusal: dict[str, float] = {}
+        self._refusals = Refusals(events, recorder, clock)
         self._lock = threading.Lock()
 
     @property
@@ -105,7 +105,7 @@ class Pins:
 
     def switch(self, pin: Pin, value: Any, actor: str, *along: Along) -> None:
         """Set a value. Raises Invalid, Conflict, HardwareError, StorageError."""
-        with self._refusals_recorded(pin, {"value": value}, actor):
+        with self._refusals.recorded(f"pin:{pin.config.name}", {"value": value}, actor):
             checked = pin.check(value)
             kept = [PinRows.put(pin.config.name, bool(checked), self._boot_id)] if pin.keeps else []
 
@@ -121,7 +121,7 @@ class Pins:
 
         Raises Invalid, Conflict, HardwareError, StorageError.
         """
-        with self._refusals_recorded(pin, {"pulse_s": duration_s}, actor):
+        with self._refusals.recorded(f"pin:{pin.config.name}", {"pulse_s": duration_s}, actor):
             if not isinstance(pin, OutputPin):
                 raise Conflict(f"{pin.config.name} has mode {pin.config.mode}; only an output has pulses.")
             longest = pin.config.max_on_s or LONGEST_PULSE_S
@@ -159,6 +159,10 @@ class Pins:
             return found
         raise NotFound(f"There is no actuation {id}.")
 
+    def forget_old(self) -> None:
+        """Remove the oldest pulses, where there are very many. Raises StorageError."""
+        self._actuations.forget_beyond(MOST_KEPT)
+
     def _ended(self, pin: OutputPin, actuation: Actuation, began: float, ended: float, cause: str) -> None:
         """On any thread; must not wait."""
         pin.went_off(began, ended, cause)
@@ -194,16 +198,3 @@ class Pins:
 
     def _entry(self, pin: Pin, type: str, data: Mapping[str, Any], actor: str) -> Along:
         return self._events.entry(type, f"pin:{pin.config.name}", data, actor=actor)
-
-    @contextlib.contextmanager
-    def _refusals_recorded(self, pin: Pin, data: Mapping[str, Any], actor: str) -> Iterator[None]:
-        """A command that is refused is an entry too, though not each of many: they may come fast, and move nothing."""
-        try:
-            yield
-        except PiApiError as error:
-            now = self._clock.monotonic()
-            if now >= self._next_refusal.get(pin.config.name, 0.0):
-                self._next_refusal[pin.config.name] = now + REFUSALS_EVERY_S
-                refused = {**data, "reason": str(error)}
-                self._recorder.put(self._entry(pin, "command.refused", refused, actor))
-            raise

@@ -64,13 +64,13 @@ class ActuationRows:
                 connection.execute("UPDATE actuations SET state = 'unknown' WHERE state = 'intended'")
         return [_actuation(row) for row in rows]
 
-    def forget_before(self, moment: datetime, limit: int) -> int:
-        """Remove some of those that are older, at most `limit`. Gives how many."""
+    def forget_beyond(self, most: int) -> None:
+        """Keep the newest, and what has not ended."""
         with self._database.write() as connection:
-            return connection.execute(
-                "DELETE FROM actuations WHERE id IN (SELECT id FROM actuations WHERE requested_at < ? LIMIT ?)",
-                (to_millis(moment), limit),
-            ).rowcount
+            connection.execute(
+                "DELETE FROM actuations WHERE state <> 'intended' AND rowid <= (SELECT max(rowid) FROM actuations) - ?",
+                (most,),
+            )
 
 
 def _actuation(row: sqlite3.Row) -> Actuation:

@@ -141,7 +141,7 @@ STEPS: tuple[str, ...] = (
         UPDATE photo_totals SET photos = photos + 1, bytes = bytes + NEW.size_bytes;
     END;
     """,
-    # 3: pins
+    # 3: pins and doors
     """
     CREATE TABLE actuations (
         id           TEXT PRIMARY KEY,
@@ -154,13 +154,38 @@ STEPS: tuple[str, ...] = (
         ended_at     INTEGER,
         on_us        INTEGER                 -- microseconds that it was really on
     ) STRICT;
-    CREATE INDEX actuations_by_time ON actuations (requested_at);
     CREATE INDEX actuations_without_end ON actuations (id) WHERE state = 'intended';
 
     CREATE TABLE pin_values (
         pin     TEXT PRIMARY KEY,
         is_on   INTEGER NOT NULL,
         boot_id TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE operations (                -- of doors
+        id              TEXT PRIMARY KEY,
+        revision        INTEGER NOT NULL,    -- rising: an older one never replaces a newer one
+        door            TEXT NOT NULL,
+        target          TEXT,                -- none for a toggle
+        state           TEXT NOT NULL,
+        requested_by    TEXT NOT NULL,
+        requested_at    INTEGER NOT NULL,
+        warning_ends_at INTEGER,
+        pressed_at      INTEGER,
+        ended_at        INTEGER,
+        presses         INTEGER NOT NULL,
+        evidence        TEXT NOT NULL,       -- JSON
+        detail          TEXT,
+        has_pictures    INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX operations_by_door ON operations (door);
+    CREATE INDEX operations_without_end ON operations (door) WHERE ended_at IS NULL;
+
+    CREATE TABLE doors (                     -- what outlives a restart
+        door          TEXT PRIMARY KEY,
+        locked        INTEGER NOT NULL DEFAULT 0,
+        lock_reason   TEXT,
+        failed_closes INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     """,
 )

@@ -189,6 +189,12 @@ class DoorMachine(Course):
             self._end(at, "failed", detail)
         return self._finish(at)
 
+    def warning_failed(self, at: float, detail: str) -> Outputs:
+        """There is nothing to warn with, so nothing is pressed."""
+        if self.running is not None and self.running.state == "warning":
+            self._end(at, "failed", detail)
+        return self._finish(at)
+
     def stop(self, at: float, detail: str) -> Outputs:
         """The hardware goes away, or piapi ends: nothing is known from now on and every command is refused. To go on,
         start another machine with what this one has `remembered`."""
