@@ -216,11 +216,24 @@ class Pin:
     debounce_s: float = setting(0.0, number(0, 10), "Changes of an input shorter than this are ignored.")
 
 
+_OF_A_LINE: Mapping[str, Check] = {
+    "active_low": switch,
+    "pull": one_of("up", "down", "none"),
+    "debounce_s": number(0, 10),
+}
+
+
 def _line_table(allowed: tuple[str, ...]) -> Check:
     def check(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict) or "gpio" not in value or not set(value) <= {"gpio", *allowed}:
             raise ValueError('must be a table such as { gpio = "GPIO23", active_low = true }')
         line(value["gpio"])
+        for name in allowed:
+            if name in value:
+                try:
+                    _OF_A_LINE[name](value[name])
+                except ValueError as error:
+                    raise ValueError(f"{name} {error}") from None
         return value
 
     return check

@@ -112,7 +112,7 @@ def post_worker_init(worker):
     runtime = worker.wsgi.extensions["piapi"]
     address = worker.sockets[0].getsockname()
     status = f"{_url(address)}{' (emulated hardware)' if runtime.services.emulated else ''}"
-    _supervision = Supervision(_notifier, [answers(address)], status)
+    _supervision = Supervision(_notifier, [answers(address), *runtime.checks], status)
 
     def interrupt():
         _supervision.interrupt()

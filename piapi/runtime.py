@@ -45,6 +45,8 @@ class Runtime:
         self.services = services
         self.openapi = openapi
         self.is_running = False
+        self.checks: Sequence[Callable[[], None]] = (panel.check,)
+        """Each raises an exception when something hangs."""
         self._database = database
         self._panel = panel
         self._prepare = prepare

@@ -20,6 +20,13 @@ def clock_is_synchronised() -> bool | None:
     """What the kernel and systemd-timesyncd say; None when neither can be asked."""
     if _SYNCHRONISED.exists():
         return True
+    asked = _ask_kernel()
+    if asked is None and _SYNCHRONISED.parent.exists():  # the kernel may not be asked; systemd-timesyncd waits
+        return False
+    return asked
+
+
+def _ask_kernel() -> bool | None:
     try:
         state = _libc().adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))  # all zero: nothing is set, only asked
     except (OSError, AttributeError):

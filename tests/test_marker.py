@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from piapi import timekeeping
 from piapi.errors import DataDiskMissing
 from piapi.storage.marker import MARKER, require_disk
 from piapi.timekeeping import clock_is_synchronised
@@ -69,3 +70,18 @@ def test_an_own_disk_is_known_by_a_file_on_it(tmp_path: Path, mounts: Path) -> N
 
 def test_the_machine_says_whether_its_clock_is_right_or_that_it_does_not_know() -> None:
     assert clock_is_synchronised() in (True, False, None)
+
+
+@pytest.mark.parametrize(("asked", "is_there", "says"), [(None, True, False), (None, False, None), (True, True, True)])
+def test_where_the_kernel_may_not_be_asked_timesyncd_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None, is_there: bool, says: bool | None
+) -> None:
+    folder = tmp_path / "timesync"
+    if is_there:
+        folder.mkdir()
+    monkeypatch.setattr(timekeeping, "_SYNCHRONISED", folder / "synchronized")
+    monkeypatch.setattr(timekeeping, "_ask_kernel", lambda: asked)
+    assert timekeeping.clock_is_synchronised() is says
+    folder.mkdir(exist_ok=True)
+    (folder / "synchronized").touch()
+    assert timekeeping.clock_is_synchronised() is True

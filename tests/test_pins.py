@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -246,3 +247,39 @@ def test_no_edge_at_start_and_stop(settings: config.Settings) -> None:
 @pytest.fixture
 def _ends(app: Flask) -> Iterator[None]:
     yield
+
+
+def test_who_may_not_switch_and_tries_is_told_to_the_owner(api: Api, client_with: Callable[..., Api]) -> None:
+    guest = client_with("pin:lamp:view")
+    assert_problem(guest.open("PUT", "/pins/lamp/value", json={"value": True}), 403, "forbidden")
+    assert_problem(guest.post("/pins/lamp/pulses", json={"duration_s": 1}, headers=KEY), 403, "forbidden")
+    assert_problem(guest.open("PUT", "/pins/madeup/value", json={"value": True}), 403, "forbidden")
+    told: list[dict[str, Any]] = []
+
+    def is_told() -> bool:
+        told[:] = api.get("/events?type=command.refused").get_json()["items"]
+        return bool(told)
+
+    until(is_told)
+    assert [(entry["subject"], entry["actor"], entry["data"]["asked"]) for entry in told] == [
+        ("pin:lamp", "token:test", "value")
+    ], "one entry for many within a second, and none for names that are made up"
+
+
+def test_a_timetable_that_hangs_is_a_fault_that_the_watchdog_sees(app: Flask) -> None:
+    panel = app.extensions["piapi"]._panel
+    (check,) = app.extensions["piapi"].checks
+    check()
+    let_go, held = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        held.set()
+        assert let_go.wait(60)
+
+    now = panel.timetable._clock.monotonic()
+    panel.timetable.at(now, hang)
+    assert held.wait(60)
+    panel.timetable.at(now - 100, lambda: None)
+    with pytest.raises(TimeoutError, match="pins and doors have not been served for 1.. s"):
+        check()
+    let_go.set()

@@ -67,3 +67,14 @@ def test_nothing_is_done_after_the_end() -> None:
     timetable.at(clock.monotonic(), lambda: done.append("late"))
     timetable.keep_due()
     assert done == []
+
+
+def test_it_says_how_late_it_is() -> None:
+    clock = FakeClock()
+    timetable = Timetable(clock)
+    assert timetable.lateness_s() == 0
+    timetable.at(clock.monotonic() + 1, lambda: None)
+    clock.advance(21)
+    assert timetable.lateness_s() == 20
+    timetable.keep_due()
+    assert timetable.lateness_s() == 0

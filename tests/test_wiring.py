@@ -66,3 +66,27 @@ def test_the_header_has_26_lines_each_with_a_pin_of_its_own() -> None:
     assert set(wiring.PHYSICAL) == set(range(2, 28))
     assert len(set(wiring.PHYSICAL.values()) | set(wiring.RESERVED.values())) == 28
     assert wiring.PHYSICAL[17] == 11
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "words"),
+    [
+        ('relay = { gpio = "GPIO23", active_low = "yes" }', "relay", "active_low must be true or false"),
+        (
+            'closed_sensor = { gpio = "GPIO24", pull = "high" }',
+            "closed_sensor",
+            "pull must",
+        ),
+        (
+            'open_sensor = { gpio = "GPIO24", debounce_s = -1 }',
+            "open_sensor",
+            "debounce_s",
+        ),
+    ],
+)
+def test_what_stands_inside_the_table_of_a_line_is_looked_at_too(
+    tmp_path: Path, more: str, key: str, words: str
+) -> None:
+    relay = "" if key == "relay" else 'relay = { gpio = "GPIO23" }'
+    (fault,) = faults_in(tmp_path, f"[doors.garage]\n{relay}\n{more}")
+    assert fault.startswith(f"doors.garage.{key}: ") and words in fault

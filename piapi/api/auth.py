@@ -95,7 +95,7 @@ def requires(
                 _, name = kwargs.popitem()  # the one part of the path that has a name
                 kwargs[finds] = _FINDERS[finds](name)
 
-        return _guarded(view, admit, scope, is_about_one=finds is not None)
+        return guarded(view, admit, scope, is_about_one=finds is not None)
 
     return decorate
 
@@ -112,7 +112,7 @@ def on_camera(
             check_acceptable(produces)
             kwargs["camera"] = services().cameras.get(name)
 
-        return _guarded(view, admit, f"camera:{{id}}:{verb}", is_about_one=True)
+        return guarded(view, admit, f"camera:{{id}}:{verb}", is_about_one=True)
 
     return decorate
 
@@ -127,81 +127,14 @@ def on_photo(
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
         def admit(kwargs: dict[str, Any]) -> None:
-            if not _may_any("camera", verb):
+            if not may_any("camera", verb):
                 raise Forbidden(f"camera:*:{verb}")
             photo = services().photos.get(kwargs.pop("id"), even_missing)
             check_scope(f"camera:{photo.camera}:{verb}")
             check_acceptable(tuple(MEDIA_TYPES[photo.format] if kind == "image/*" else kind for kind in produces))
             kwargs["photo"] = photo
 
-        return _guarded(view, admit, f"camera:{{camera}}:{verb}", is_about_one=True)
-
-    return decorate
-
-
-def on_pin(verb: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The view is about the pin `name` of its path, gets it as `pin`, and needs `pin:{name}:<verb>`."""
-
-    def decorate(view: Callable[..., R]) -> Callable[..., R]:
-        def admit(kwargs: dict[str, Any]) -> None:
-            name = kwargs.pop("name")
-            check_scope(f"pin:{name}:{verb}")
-            check_acceptable(("application/json",))
-            kwargs["pin"] = services().pins.get(name)
-
-        return _guarded(view, admit, f"pin:{{name}}:{verb}", is_about_one=True)
-
-    return decorate
-
-
-def on_actuation(view: Callable[..., R]) -> Callable[..., R]:
-    """The view is about the actuation `id` of its path, gets it as `actuation`, and needs `pin:<its pin>:view`."""
-
-    def admit(kwargs: dict[str, Any]) -> None:
-        if not _may_any("pin", "view"):
-            raise Forbidden("pin:*:view")
-        actuation = services().pins.actuation(kwargs.pop("id"))
-        check_scope(f"pin:{actuation.pin}:view")
-        check_acceptable(("application/json",))
-        kwargs["actuation"] = actuation
-
-    return _guarded(view, admit, "pin:{pin}:view", is_about_one=True)
-
-
-def on_door(*verbs: str, every: bool = False) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The view is about the door `name` of its path, gets it as `door`, and needs `door:{name}:<verb>`.
-
-    Of several verbs one is enough where the body decides which, unless `every` one is needed.
-    """
-
-    def decorate(view: Callable[..., R]) -> Callable[..., R]:
-        def admit(kwargs: dict[str, Any]) -> None:
-            name = kwargs.pop("name")
-            for choice in [(verb,) for verb in verbs] if every else [verbs]:
-                _check_any(f"door:{name}", choice)
-            check_acceptable(("application/json",))
-            kwargs["door"] = services().doors.get(name)
-
-        joined = " and " if every else " or "
-        return _guarded(view, admit, joined.join(f"door:{{name}}:{verb}" for verb in verbs), is_about_one=True)
-
-    return decorate
-
-
-def on_operation(*verbs: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The view is about the operation `id` of its path, gets it as `operation`, and needs one of the verbs for its
-    door."""
-
-    def decorate(view: Callable[..., R]) -> Callable[..., R]:
-        def admit(kwargs: dict[str, Any]) -> None:
-            if not any(_may_any("door", verb) for verb in verbs):
-                raise Forbidden(f"door:*:{verbs[0]}")
-            operation = services().doors.operation(kwargs.pop("id"))
-            _check_any(f"door:{operation.door}", verbs)
-            check_acceptable(("application/json",))
-            kwargs["operation"] = operation
-
-        return _guarded(view, admit, " or ".join(f"door:{{door}}:{verb}" for verb in verbs), is_about_one=True)
+        return guarded(view, admit, f"camera:{{camera}}:{verb}", is_about_one=True)
 
     return decorate
 
@@ -235,11 +168,6 @@ def check_scope(scope: str) -> None:
     """Raise Forbidden unless the caller has it."""
     if not caller().may(scope):
         raise Forbidden(scope)
-
-
-def _check_any(subject: str, verbs: tuple[str, ...]) -> None:
-    if not any(caller().may(f"{subject}:{verb}") for verb in verbs):
-        raise Forbidden(f"{subject}:{verbs[0]}")
 
 
 def check_acceptable(produces: tuple[str, ...]) -> None:
@@ -303,11 +231,12 @@ def _query_check(view: Callable[..., Any]) -> Callable[[], None]:
     return check
 
 
-def _may_any(kind: str, verb: str) -> bool:
+def may_any(kind: str, verb: str) -> bool:
+    """Whether the caller may do this with any thing of the kind."""
     return caller().names(kind, verb) != frozenset()
 
 
-def _guarded(
+def guarded(
     view: Callable[..., R], admit: Callable[[dict[str, Any]], None], scope: str | None, is_about_one: bool
 ) -> Callable[..., R]:
     """The view behind its checks, in the contract's order. `admit` raises, or puts what the view is about in place of

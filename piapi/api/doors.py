@@ -8,7 +8,8 @@ from flask import Response, make_response
 from flask.views import MethodView
 from marshmallow import Schema, fields, validate
 
-from piapi.api.auth import caller, check_scope, on_door, on_operation, requires
+from piapi.api.actuators import on_door, on_operation
+from piapi.api.auth import caller, check_scope, requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
 from piapi.api.conditional import etag_of, not_modified, require_match
@@ -159,12 +160,10 @@ class DoorTarget(MethodView):
     def put(self, wanted: dict[str, Any], door: Door) -> Response:
         """Open or close a door. 200 with the door: it is there already. With `Prefer: wait`, 200 with the operation."""
         target, by = wanted["target"], caller().actor
-        check_scope(f"door:{door.name}:{VERBS[target]}")
-        with (
-            services().doors.refusals.recorded(f"door:{door.name}", {"target": target}, by),
-            services().bounds.command(caller()),
-        ):
-            operation = door.move(target, by, expires_at=wanted.get("expires_at"), allow=unless_changed(door))
+        with services().doors.refusals.recorded(f"door:{door.name}", {"target": target}, by):
+            check_scope(f"door:{door.name}:{VERBS[target]}")
+            with services().bounds.command(caller()):
+                operation = door.move(target, by, expires_at=wanted.get("expires_at"), allow=unless_changed(door))
         return answer(door, door.view) if operation is None else outcome(operation)
 
 

@@ -8,7 +8,8 @@ from flask import Response, make_response
 from flask.views import MethodView
 from marshmallow import Schema, fields, validate
 
-from piapi.api.auth import caller, on_actuation, on_pin, requires
+from piapi.api.actuators import on_actuation, on_pin
+from piapi.api.auth import caller, requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
 from piapi.api.conditional import etag_of, not_modified, require_match

@@ -56,6 +56,8 @@ def _command(data: Mapping[str, Any]) -> str:
         return "press"
     if "cancel" in data:
         return "cancel"
+    if "asked" in data:
+        return f"change its {data['asked'].removesuffix('s')}"
     return "lock" if data.get("locked") else "unlock"
 
 

@@ -27,6 +27,9 @@ from piapi.storage.database import Database
 
 log = logging.getLogger(__name__)
 
+LATE_S = 15.0
+"""Seconds. A card may take some for a sync; what takes longer than this hangs."""
+
 
 class Leases(Guard, Protocol):
     """A guard that is connected to."""
@@ -125,6 +128,12 @@ class Panel:
         """Renew the leases without an end of their own. Every hour."""
         self.outputs.renew()
         self.levels.renew()
+
+    def check(self) -> None:
+        """Raise TimeoutError where a release, or a look at a door, is far too late: something hangs."""
+        late_s = max(self.timetable.lateness_s(), self.doors.lateness_s())
+        if late_s > LATE_S:
+            raise TimeoutError(f"pins and doors have not been served for {late_s:.0f} s")
 
     def forget_old(self) -> None:
         """Remove the oldest pulses and operations, where there are very many. Raises StorageError."""

@@ -103,6 +103,10 @@ class Pins:
         except KeyError:
             raise NotFound(f"There is no pin {name}.") from None
 
+    def refusals_of(self, name: str) -> Refusals | None:
+        """Where refused commands are written down; None where there is no such pin."""
+        return self._refusals if name in self._pins else None
+
     def switch(self, pin: Pin, value: Any, actor: str, *along: Along) -> None:
         """Set a value. Raises Invalid, Conflict, HardwareError, StorageError."""
         with self._refusals.recorded(f"pin:{pin.config.name}", {"value": value}, actor):

@@ -71,6 +71,11 @@ class Timetable:
                 self._changed.notify_all()
         return appointment
 
+    def lateness_s(self) -> float:
+        """How long what is due has not been done."""
+        with self._changed:
+            return max(0.0, self._clock.monotonic() - self._heap[0][0]) if self._heap else 0.0
+
     def keep_due(self) -> None:
         """Do all that is due now, on the thread that calls."""
         while (due := self._pop()) is not None:

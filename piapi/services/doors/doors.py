@@ -78,6 +78,10 @@ class Doors:
         except KeyError:
             raise NotFound(f"There is no door {name}.") from None
 
+    def refusals_of(self, name: str) -> Refusals | None:
+        """Where refused commands are written down; None where there is no such door."""
+        return self.refusals if name in self._doors else None
+
     def operation(self, id: str) -> DoorOperation:
         """One of a door that is configured, now or before. Raises NotFound."""
         for door in self:
@@ -95,6 +99,10 @@ class Doors:
             finally:
                 self._waiting.release()
         return self.operation(operation.id)
+
+    def lateness_s(self) -> float:
+        """How long the doors have been looked at without an end."""
+        return self._watch.lateness_s()
 
     def start(self) -> None:
         """Begin. Nothing moves. Raises StorageError."""

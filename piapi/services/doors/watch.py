@@ -27,6 +27,7 @@ class Watch:
         self._is_woken = True
         self._is_closed = False
         self._thread: threading.Thread | None = None
+        self._looking_since: float | None = None
 
     def start(self, looks: Sequence[Look]) -> None:
         """Begin."""
@@ -39,6 +40,11 @@ class Watch:
         with self._changed:
             self._is_woken = True
             self._changed.notify_all()
+
+    def lateness_s(self) -> float:
+        """How long a look has taken that is not over."""
+        since = self._looking_since
+        return 0.0 if since is None else self._clock.monotonic() - since
 
     def close(self) -> None:
         """End. May be called twice."""
@@ -61,7 +67,9 @@ class Watch:
                 if self._is_closed:
                     return
                 self._is_woken = False
+            self._looking_since = self._clock.monotonic()
             deadline = min((at for look in self._looks if (at := self._look(look)) is not None), default=None)
+            self._looking_since = None
 
     def _look(self, look: Look) -> float | None:
         try:
