@@ -28,7 +28,7 @@ from piapi.services import idempotency
 from piapi.services.idempotency import KEPT_S, Keys
 from piapi.storage import photos as library
 from piapi.storage.database import Database
-from piapi.storage.idempotency import Answer, KeyRows, RequestName
+from piapi.storage.idempotency import Answer, KeyRow, KeyRows, RequestName
 from tests.conftest import Api, assert_problem
 from tests.fakes import FakeClock
 
@@ -541,6 +541,28 @@ def test_a_key_in_flight_and_a_key_reused_are_told_apart(database: Database) -> 
         keys.claim(NAME, b"two")
     keys.release(claimed.seq)
     assert keys.claim(NAME, b"two").seq != claimed.seq
+
+
+def test_a_request_that_ends_while_its_retry_looks_for_it_is_not_done_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = KeyRows(database)
+    keys = Keys(rows, FakeClock(), "boot")
+    first = keys.claim(NAME, b"")
+    find = rows.find
+
+    def find_and_be_late(name: RequestName) -> KeyRow | None:
+        found = find(name)
+        with database.write() as connection:
+            keys.tie(first.seq, "/x/1")(connection)
+        keys.keep(first.seq, ANSWER)
+        return found
+
+    monkeypatch.setattr(rows, "find", find_and_be_late)
+    with pytest.raises(KeyInFlight):
+        keys.claim(NAME, b"")
+    monkeypatch.undo()
+    assert keys.claim(NAME, b"").answer == ANSWER
 
 
 def test_nothing_is_made_for_a_key_that_has_gone(database: Database) -> None:

@@ -45,13 +45,16 @@ class Keys:
         Raises KeyInFlight, KeyReused, TooManyRequests, StorageError.
         """
         with self._claiming:
+            # Before the row is read: what ends in between is in flight all the same, for the row does not tell of it
+            # yet, and would look like one that a crash cut off. Then it would be done again.
+            running = frozenset(self._running)
             row = self._rows.find(name)
             if row is None:
                 self._require_room(name.caller)
-            elif self._is_held(row):
+            elif self._is_held(row, running):
                 if row.digest != digest:
                     raise KeyReused("This Idempotency-Key came with another body before: take a new one.")
-                if row.seq in self._running:
+                if row.seq in running:
                     raise KeyInFlight("The first request with this Idempotency-Key is not answered yet: ask again.")
                 return row
             claimed = self._rows.put(name, digest, self._now())
@@ -87,9 +90,9 @@ class Keys:
         while old := self._rows.older_than(KEPT_S * 1000, now, _BATCH):
             self._rows.remove(old)
 
-    def _is_held(self, row: KeyRow) -> bool:
+    def _is_held(self, row: KeyRow, running: frozenset[int]) -> bool:
         """Whether the key still stands for something: neither old, nor cut off before it made anything."""
-        if row.seq in self._running:
+        if row.seq in running:
             return True
         return (row.answer is not None or row.location is not None) and self._age_ms(row) < KEPT_S * 1000
 
