@@ -172,6 +172,44 @@ def test_an_output_that_keeps_its_level_is_claimed_at_it(bench: Bench) -> None:
         bench.outputs.claim(bench.outputs.add("relay", OutputRules(5)), on=True)
 
 
+def test_a_pulse_of_an_output_that_keeps_its_level_ends_with_the_process_all_the_same(bench: Bench) -> None:
+    lamp = bench.output("lamp", 6, off_at_death=False)
+    bench.on(lamp, 1.0)
+    assert bench.guard.leases == {6: (False, 1.0)}
+    bench.outputs.close()
+    assert bench.board.levels == {6: False} and bench.guard.leases == {} and bench.ends[0][2] == "stop"
+
+
+def test_two_of_a_group_are_not_left_on_together_by_a_start(bench: Bench) -> None:
+    up, down = (
+        bench.outputs.add(name, OutputRules(line, interlock="motor", off_at_death=False))
+        for name, line in (("up", 5), ("down", 6))
+    )
+    for output in (up, down):
+        bench.outputs.claim(output, on=True)
+    assert bench.board.levels == {5: True, 6: False} and not down.is_on
+
+
+def test_what_could_not_be_switched_off_is_tried_again_and_is_not_given_back_while_it_is_on(bench: Bench) -> None:
+    relay = bench.output("relay")
+    bench.on(relay)
+    bench.board.fail_next = LineBusy("gone")
+    bench.outputs.close()
+    assert not bench.outputs.are_off and bench.board.levels == {17: True} and 17 in bench.guard.leases
+    assert ("release", 17, None) not in bench.board.history
+    bench.outputs.close()
+    assert bench.outputs.are_off and bench.board.levels == {17: False} and bench.guard.leases == {}
+
+
+def test_a_gap_that_began_before_this_process_goes_on(bench: Bench) -> None:
+    relay = bench.output("relay", min_gap_s=60.0)
+    bench.outputs.note_off(relay, 59.0)
+    with pytest.raises(Conflict, match=r"in 1\.0 s"):
+        bench.on(relay)
+    bench.clock.advance(1.0)
+    bench.on(relay)
+
+
 def test_leases_without_an_end_are_renewed(bench: Bench) -> None:
     bench.on(bench.output("relay", 5))
     bench.on(bench.output("pulse", 6), 1.0)

@@ -29,6 +29,7 @@ CONFIGS = (
     PinConfig("dimmer", "GPIO12", "pwm", max_on_s=5.0),
     PinConfig("arm", "GPIO13", "servo"),
     PinConfig("bell", "GPIO27", "input", pull="up", active_low=True),
+    PinConfig("pump", "GPIO22", "output", min_gap_s=300.0),
 )
 
 
@@ -115,8 +116,9 @@ def test_nothing_moves_at_the_start(panel: Panel) -> None:
         ("pwm", 12, 0.0),
         ("servo", 13, None),
         ("input", 27, True),
+        ("output", 22, False),
     ]
-    assert [pin.value for pin in panel.pins] == [False, False, False, 0.0, None, False]
+    assert [pin.value for pin in panel.pins] == [False, False, False, 0.0, None, False, False]
 
 
 def test_the_intent_is_durable_before_the_edge(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +235,57 @@ def test_a_pin_that_keeps_its_value_is_claimed_at_it_within_one_boot_alone(tmp_p
     rebooted.stop()
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_crash_in_the_middle_of_a_command_lets_no_restart_switch_on_what_was_off(
+    tmp_path: Path, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pin keeps its value; piapi dies right at the edge: before it went on, or just after it went off."""
+    first = Panel(tmp_path)
+    if not wanted:
+        first.switch("fan", True)
+    write = first.board.write
+
+    def die(line: int, level: bool) -> None:
+        if not wanted:
+            write(line, level)
+        raise SystemExit
+
+    monkeypatch.setattr(first.board, "write", die)
+    with pytest.raises(SystemExit):
+        first.switch("fan", wanted)
+    assert first.board.levels[6] is False
+    first.crash()
+    second = Panel(tmp_path)
+    assert second.board.written(6) == [False]
+    second.stop()
+
+
+def test_a_shortest_gap_goes_on_over_a_restart(tmp_path: Path) -> None:
+    first = Panel(tmp_path)
+    first.switch("pump", True)
+    first.passes(10)
+    first.switch("pump", False)
+    first.stop()
+    second = Panel(tmp_path)
+    second.clock.advance(first.clock.monotonic() - second.clock.monotonic() + 40)
+    second.pins.start()
+    with pytest.raises(Conflict, match=r"in 260\.0 s"):
+        second.switch("pump", True)
+    second.stop()
+
+
+def test_what_a_crash_cut_off_keeps_its_whole_shortest_gap(tmp_path: Path) -> None:
+    first = Panel(tmp_path)
+    first.switch("pump", True)
+    first.crash()
+    second = Panel(tmp_path)
+    with pytest.raises(Conflict, match=r"in 300\.0 s"):
+        second.switch("pump", True)
+    second.passes(300)
+    second.switch("pump", True)
+    second.stop()
+
+
 def test_a_line_that_another_program_has_is_unavailable_until_it_is_given_back(tmp_path: Path) -> None:
     board = FakeBoard()
     board.busy = {17}
@@ -269,6 +322,42 @@ def test_an_edge_that_was_lost_is_corrected_and_recorded(panel: Panel) -> None:
     panel.passes(3.1)
     assert panel.pins.get("bell").value is True
     assert panel.journal("bell") == [("pin.changed", {"value": True, "corrected": True})]
+
+
+def test_a_fault_in_one_input_does_not_end_the_reading_back_of_levels(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bell: Any = panel.pins.get("bell")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    panel.inputs.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(bell.input, "compare", fail)
+        panel.passes(3.1)
+    panel.board.levels[27] = False
+    panel.passes(3.1)
+    panel.passes(3.1)
+    assert bell.value is True and "a fault" in caplog.text
+
+
+def test_one_level_that_cannot_be_switched_off_keeps_no_other_on(panel: Panel) -> None:
+    panel.switch("dimmer", 0.5)
+    panel.switch("arm", 0.5)
+    panel.board.fail_next = LineBusy("gone")
+    panel.levels.release_all("guard")
+    assert panel.board.levels[12] == 0.5 and not panel.levels.are_off
+    assert panel.board.levels[13] is None and set(panel.guard.leases) == {12}
+    panel.levels.release_all("guard")
+    assert panel.board.levels[12] == 0.0 and panel.levels.are_off
+
+
+def test_a_level_that_cannot_be_set_is_off_and_its_lease_has_ended(panel: Panel) -> None:
+    panel.board.fail_next = LineBusy("gone")
+    with pytest.raises(LineBusy):
+        panel.switch("dimmer", 0.5)
+    assert panel.board.levels[12] == 0.0 and panel.guard.leases == {}
 
 
 def test_a_servo_is_slack_again_at_the_end(panel: Panel) -> None:

@@ -134,11 +134,11 @@ class Inputs:
 
     def _read_back(self) -> None:
         now = self._clock.monotonic()
+        if not self._is_closed:  # first of all: a fault in what follows must not be the last time
+            self._timetable.at(now + READ_BACK_EVERY_S, self._read_back)
         for item in self._inputs:
             if item.is_claimed:
                 try:
                     item.compare(self._board.read(item.rules.line), now)
                 except HardwareError as error:
                     log.warning("%s cannot be read: %s", item.name, error)
-        if not self._is_closed:
-            self._timetable.at(now + READ_BACK_EVERY_S, self._read_back)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from piapi.clock import Clock
-from piapi.errors import LineBusy
+from piapi.errors import HardwareError, LineBusy
 from piapi.hardware.base import GpioBoard, Guard
 from piapi.services.outputs import LEASE_S
 from piapi.services.timetable import Appointment, Timetable
+
+log = logging.getLogger(__name__)
 
 
 class Level:
@@ -23,13 +26,10 @@ class Level:
         self.max_on_s = max_on_s
         self.is_claimed = False
         self.value: float | None = None
+        self.is_leased = False
+        """Anything but rest is on the line, and the guard knows."""
         self.end: Appointment | None = None
         self.on_end: Callable[[str], None] = lambda cause: None
-
-    @property
-    def is_driven(self) -> bool:
-        """Whether anything but rest is on the line."""
-        return self.value is not None and (self.mode == "servo" or self.value > 0)
 
 
 class Levels:
@@ -66,13 +66,18 @@ class Levels:
             level.is_claimed = True
 
     def drive(self, level: Level, value: float) -> None:
-        """Set it. Raises HardwareError."""
+        """Set it. Raises HardwareError, and then it is off."""
         with self._lock:
             if not level.is_claimed or self._is_closed:
                 raise LineBusy(f"The line of {level.name} could not be taken; it is tried again.")
             if level.mode == "servo" or value > 0:
                 self._guard.lease(level.line, level.active_low, level.max_on_s or LEASE_S)
-            self._write(level, value)
+                level.is_leased = True
+            try:
+                self._write(level, value)
+            except HardwareError:
+                self._off(level)
+                raise
             if level.mode == "pwm" and value > 0 and level.max_on_s and level.end is None:
                 level.end = self._timetable.at(self._clock.monotonic() + level.max_on_s, lambda: self._limit(level))
 
@@ -80,16 +85,25 @@ class Levels:
         """Nothing is driven any more: the process ends, or the guard is gone."""
         with self._lock:
             for level in self._levels:
-                if level.is_claimed and level.is_driven:
-                    self._off(level)
-                    level.on_end(cause)
+                if level.is_leased:
+                    try:
+                        self._off(level)
+                    except HardwareError as error:
+                        log.error("%s could not be switched off: %s", level.name, error)
+                    else:
+                        level.on_end(cause)
 
     def renew(self) -> None:
         """Renew the leases that have no end of their own. Every hour."""
         with self._lock:
             for level in self._levels:
-                if level.is_driven and level.end is None:
+                if level.is_leased and level.end is None:
                     self._guard.lease(level.line, level.active_low, LEASE_S)
+
+    @property
+    def are_off(self) -> bool:
+        """Whether nothing is left that could not be switched off."""
+        return not any(level.is_leased for level in self._levels)
 
     def close(self) -> None:
         """Off, and the lines are given back. May be called twice."""
@@ -97,7 +111,7 @@ class Levels:
         with self._lock:
             self._is_closed = True
             for level in self._levels:
-                if level.is_claimed:
+                if level.is_claimed and not level.is_leased:
                     level.is_claimed = False
                     self._board.release(level.line, level.active_low)
 
@@ -115,7 +129,7 @@ class Levels:
         else:
             self._board.write_position(level.line, None)
             level.value = None
-            self._guard.end(level.line)
+            self._end_lease(level)
 
     def _write(self, level: Level, value: float) -> None:
         if level.mode == "servo":
@@ -127,7 +141,11 @@ class Levels:
             if level.end is not None:
                 level.end.cancel()
                 level.end = None
-            self._guard.end(level.line)
+            self._end_lease(level)
+
+    def _end_lease(self, level: Level) -> None:
+        level.is_leased = False
+        self._guard.end(level.line)
 
     @staticmethod
     def _duty(level: Level, value: float) -> float:

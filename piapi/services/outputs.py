@@ -48,6 +48,8 @@ class Output:
         self.is_on = False
         self.is_taken = False
         """Somebody has the right to switch it on, and is writing down the intent."""
+        self.is_leased = False
+        """What is on now may not outlive this process: the guard knows, until the line is off."""
         self.on_since = 0.0
         self.off_since = float("-inf")
         self.end: Appointment | None = None
@@ -83,10 +85,18 @@ class Outputs:
                 return
             if on and output.rules.off_at_death:
                 raise ValueError(f"{output.name} is never on when it is claimed")
+            if on and any(other.is_on for other in self._group(output)):
+                log.warning("%s is not left on: another of its group is", output.name)
+                on = False
             self._board.claim_output(output.rules.line, output.level(on))
             output.is_claimed = True
             if on:
                 output.is_on, output.on_since = True, self._clock.monotonic()
+
+    def note_off(self, output: Output, ago_s: float) -> None:
+        """It went off so many seconds ago, before this process began: its gap, and its group's dead time, go on."""
+        with self._lock:
+            output.off_since = max(output.off_since, self._clock.monotonic() - max(0.0, ago_s))
 
     def take(self, output: Output) -> None:
         """Get the right to switch it on next; `turn_on` or `give_up` has to follow. Raises Conflict, HardwareError."""
@@ -114,8 +124,9 @@ class Outputs:
             limit = output.rules.max_on_s or None
             on_for = min((item for item in (for_s, limit) if item is not None), default=None)
             line = output.rules.line
-            if output.rules.off_at_death:
+            if output.rules.off_at_death or on_for is not None:  # a pulse ends, also of a pin that keeps its value
                 self._guard.lease(line, output.level(False), LEASE_S if on_for is None else on_for)
+                output.is_leased = True
             try:
                 self._board.write(line, output.level(True))
             except HardwareError:
@@ -143,7 +154,7 @@ class Outputs:
         """Switch off all that may not stay on: the process ends, or the guard is gone."""
         with self._lock:
             for output in self._outputs.values():
-                if output.rules.off_at_death:
+                if output.is_leased:
                     try:
                         self._off(output, cause)
                     except HardwareError as error:
@@ -153,8 +164,13 @@ class Outputs:
         """Renew the leases that have no end of their own. Every hour."""
         with self._lock:
             for output in self._outputs.values():
-                if output.is_on and output.end is None and output.rules.off_at_death:
+                if output.is_on and output.end is None and output.is_leased:
                     self._guard.lease(output.rules.line, output.level(False), LEASE_S)
+
+    @property
+    def are_off(self) -> bool:
+        """Whether nothing is left that has to be off and could not be switched off."""
+        return not any(output.is_leased for output in self._outputs.values())
 
     def close(self) -> None:
         """Off what has to be off, and give the lines back. May be called twice."""
@@ -162,7 +178,7 @@ class Outputs:
         with self._lock:
             self._is_closed = True
             for output in self._outputs.values():
-                if output.is_claimed and not (output.is_on and output.rules.off_at_death):
+                if output.is_claimed and not output.is_leased:
                     output.is_claimed = False
                     self._board.release(output.rules.line)
 
@@ -174,7 +190,7 @@ class Outputs:
                 self._off(output, cause)
 
     def _off(self, output: Output, cause: str) -> bool:
-        if not output.is_on:
+        if not output.is_on and not output.is_leased:
             return False
         self._board_off(output)
         ended = self._clock.monotonic()
@@ -190,7 +206,8 @@ class Outputs:
     def _board_off(self, output: Output) -> None:
         """The lease ends only when the line is off; if it cannot be switched off, the guard does it."""
         self._board.write(output.rules.line, output.level(False))
-        if output.rules.off_at_death:
+        if output.is_leased:
+            output.is_leased = False
             try:
                 self._guard.end(output.rules.line)
             except HardwareError as error:

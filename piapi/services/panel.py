@@ -157,6 +157,9 @@ class Panel:
             self._leases, self.recorder,
         )  # fmt: skip
         for part in parts:
+            if part is self._leases and not (self.outputs.are_off and self.levels.are_off):
+                log.error("what could not be switched off is left to the guard, once this process has ended")
+                continue
             try:
                 if part is not None:
                     part.close()

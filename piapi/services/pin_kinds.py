@@ -129,6 +129,10 @@ class OutputPin(Pin):
         """Take the line. Raises HardwareError."""
         self._outputs.claim(self.output, on=was_on)
 
+    def note_off(self, ago_s: float) -> None:
+        """It went off so many seconds ago, before this process began."""
+        self._outputs.note_off(self.output, ago_s)
+
     def check(self, value: Any) -> bool:
         """The value asked for. Raises Invalid."""
         if not isinstance(value, bool):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from piapi.clock import Clock, wall_time_of
-from piapi.errors import Conflict, Fault, HardwareError, Invalid, NotFound
+from piapi.errors import Conflict, Fault, HardwareError, Invalid, NotFound, StorageError
 from piapi.hardware.base import GpioBoard
 from piapi.models import Actuation
 from piapi.services.events import Events
@@ -71,6 +71,16 @@ class Pins:
             log.warning("a pulse of %s was cut off; how long it was on is unknown", actuation.pin)
             data = {"actuation": actuation.id}
             self._recorder.put(self._events.entry("actuation.unknown", f"pin:{actuation.pin}", data))
+        for pin in self._pins.values():
+            if isinstance(pin, OutputPin) and (pin.config.min_gap_s or pin.config.interlock):
+                self._note_off(pin)
+
+    def _note_off(self, pin: OutputPin) -> None:
+        """A shortest gap goes on over a restart. What was cut off counts as off since now: nobody saw it go off."""
+        last = self._rows.last_change(pin.config.name)
+        if last is not None:
+            at, is_off = last
+            pin.note_off((self._clock.now() - at).total_seconds() if is_off else 0.0)
 
     def fail(self, detail: str) -> None:
         """The board cannot be opened."""
@@ -111,14 +121,15 @@ class Pins:
         """Set a value. Raises Invalid, Conflict, HardwareError, StorageError."""
         with self._refusals.recorded(f"pin:{pin.config.name}", {"value": value}, actor):
             checked = pin.check(value)
-            kept = [PinRows.put(pin.config.name, bool(checked), self._boot_id)] if pin.keeps else []
 
             def intend() -> None:
-                self._intend(pin, {"value": checked}, actor, *kept, *along)
+                self._intend(pin, {"value": checked}, actor, *along)
 
+            if pin.keeps and not checked:
+                self._keep(pin, False)
             pin.switch(checked, actor, intend)
-            if not checked:
-                self._recorder.put(*kept)
+            if pin.keeps and checked:
+                self._keep(pin, True)
 
     def pulse(self, pin: Pin, duration_s: float, actor: str, *along: Callable[[str], Along]) -> Actuation:
         """Switch on for a while. The intent is synced before the edge, with `along`, which gets the actuation's id.
@@ -191,6 +202,15 @@ class Pins:
             ended = [id for id, item in self._recent.items() if item.state in ("done", "interrupted")]
             for id in ended[:-MOST_RECENT]:
                 del self._recent[id]
+
+    def _keep(self, pin: Pin, is_on: bool) -> None:
+        """Write down what a restart is to leave it at: off before it goes off, on after it went on. So a crash in
+        between never makes a restart switch on what was off."""
+        try:
+            with self._database.write() as connection:
+                PinRows.put(pin.config.name, is_on, self._boot_id)(connection)
+        except StorageError as error:
+            log.error("what %s is to be left at cannot be written down: %s", pin.config.name, error)
 
     # The journal
 

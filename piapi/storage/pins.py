@@ -1,10 +1,18 @@
-"""What pins were left at, as rows: for those that are to keep it."""
+"""What pins were left at: as rows for those that are to keep it, and as far as the journal knows for all."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from datetime import datetime
 
-from piapi.storage.database import Along, Database
+from piapi.storage.database import Along, Database, from_millis
+
+_LAST = """
+SELECT at, data FROM events WHERE id = (SELECT max(id) FROM (
+    SELECT max(id) AS id FROM events WHERE type = 'command.accepted' AND subject = ?1
+    UNION ALL SELECT max(id) AS id FROM events WHERE type = 'pin.changed' AND subject = ?1))
+"""
 
 
 class PinRows:
@@ -30,3 +38,8 @@ class PinRows:
         """Whether it was on within this boot: after power has come back nothing goes on by itself."""
         row = self._database.read_one("SELECT is_on FROM pin_values WHERE pin = ? AND boot_id = ?", (pin, boot_id))
         return bool(row and row["is_on"])
+
+    def last_change(self, pin: str) -> tuple[datetime, bool] | None:
+        """When it was last switched, or was about to be, and whether that was off; None where nothing is known."""
+        row = self._database.read_one(_LAST, (f"pin:{pin}",))
+        return (from_millis(row["at"]), not json.loads(row["data"]).get("value", True)) if row else None
