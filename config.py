@@ -384,6 +384,13 @@ def load(environ: Mapping[str, str] = os.environ, file: Path | None = None) -> S
     return settings
 
 
+def hints(settings: Settings) -> list[str]:
+    """What is no fault and yet to be looked at, each with its key."""
+    from piapi import wiring
+
+    return wiring.hints_of(settings)
+
+
 def _read(file: Path, faults: list[str]) -> dict[str, Any]:
     import tomllib
 

@@ -21,6 +21,13 @@ PHYSICAL: Mapping[int, int] = {
 RESERVED: Mapping[int, int] = {0: 27, 1: 28}
 """Lines of the header that belong to the EEPROM of a HAT (ID_SD, ID_SC)."""
 
+PULLED_UP = range(9)
+"""Lines that are pulled up from power on until somebody takes them; the others of the header are pulled down (BCM2835
+ARM Peripherals, table 6-31; BCM2711 ARM Peripherals, 5.3)."""
+
+CONSOLE = frozenset({14, 15})
+"""Lines of the serial console, which sends while the Pi boots."""
+
 OUTPUTS = frozenset({"output", "pwm", "servo"})
 
 
@@ -36,6 +43,31 @@ def faults_of(settings: Settings) -> list[str]:
         *(fault for name, pin in settings.pins.items() for fault in _pin(f"pins.{name}", pin)),
         *(fault for name, door in settings.doors.items() for fault in _door(f"doors.{name}", door, settings)),
     ]
+
+
+def hints_of(settings: Settings) -> list[str]:
+    """Outputs that may be on while the Pi boots, unless a resistor prevents it: no faults, but to be looked at."""
+    outputs = [(f"pins.{name}.gpio", pin.gpio, pin.active_low) for name, pin in settings.pins.items() if _drives(pin)]
+    for name, door in settings.doors.items():
+        for part in ("relay", "warning"):
+            if table := getattr(door, part):
+                outputs.append((f"doors.{name}.{part}", table["gpio"], bool(table.get("active_low"))))
+    return [f"{key}: {hint}" for key, line, active_low in outputs if (hint := _hint(line, active_low))]
+
+
+def _drives(pin: Pin) -> bool:
+    return pin.mode in ("output", "pwm")
+
+
+def _hint(line: str, active_low: bool) -> str | None:
+    number = number_of(line)
+    if number in CONSOLE:
+        return f"{line} goes up and down while the Pi boots (serial console); use another line for an output"
+    is_up = number in PULLED_UP
+    if is_up is active_low:
+        return None
+    level, others, to = ("high", "GPIO16 to GPIO27", "GND") if is_up else ("low", "GPIO4 to GPIO8", "3.3 V")
+    return f"{line} is pulled {level} while the Pi boots, which is on here; use one of {others}, or 10 kΩ to {to}"
 
 
 def lines_of(settings: Settings) -> Iterator[tuple[str, str]]:

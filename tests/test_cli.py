@@ -75,6 +75,9 @@ def test_check_config_says_sound_or_every_fault(data: Path, tmp_path: Path) -> N
     file = tmp_path / "piapi.toml"
     file.write_text("[server]\nport = 1\n")
     assert piapi(data, "check-config", str(file)).exit_code == 0
+    file.write_text("[pins.pump]\ngpio = 'GPIO5'\n")
+    done = piapi(data, "check-config", str(file))
+    assert done.exit_code == 0 and "Look at pins.pump.gpio: GPIO5 is pulled high" in done.stderr
     file.write_text("[server]\nport = -1\nx = 1\n[storage]\npath = 5\n")
     done = piapi(data, "check-config", str(file))
     assert done.exit_code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,26 @@ def test_a_crash_in_the_middle_of_a_command_lets_no_restart_switch_on_what_was_o
     second = Panel(tmp_path)
     assert second.board.written(6) == [False]
     second.stop()
+
+
+def test_of_two_commands_at_once_a_restart_finds_what_came_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = Panel(tmp_path)
+    off = threading.Thread(target=lambda: panel.switch("fan", False))
+    keep = panel.pins._keep
+
+    def keep_late(pin: Pin, is_on: bool) -> None:
+        if is_on:
+            off.start()
+            off.join(0.3)  # time to come in between, if anything lets it
+        keep(pin, is_on)
+
+    monkeypatch.setattr(panel.pins, "_keep", keep_late)
+    panel.switch("fan", True)
+    off.join(30)
+    assert panel.board.levels[6] is panel.pins._rows.was_on("fan", "boot") is False
+    panel.stop()
 
 
 def test_a_shortest_gap_goes_on_over_a_restart(tmp_path: Path) -> None:

@@ -56,6 +56,29 @@ def test_nonsense_is_named_with_its_key_and_a_remedy(tmp_path: Path, text: str, 
     assert all(";" in item or "The opener's button" in item for item in found), "a remedy for each"
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[pins.a]\ngpio = 'GPIO17'\nactive_low = true", "pins.a.gpio: GPIO17 is pulled low while the Pi boots"),
+        ("[pins.a]\ngpio = 'GPIO5'", "pins.a.gpio: GPIO5 is pulled high while the Pi boots"),
+        ("[pins.a]\ngpio = 'GPIO5'\nmode = 'pwm'", "pins.a.gpio: GPIO5 is pulled high"),
+        ("[pins.a]\ngpio = 'GPIO14'", "pins.a.gpio: GPIO14 goes up and down while the Pi boots"),
+        ("[doors.a]\nrelay = { gpio = 'GPIO23', active_low = true }", "doors.a.relay: GPIO23 is pulled low"),
+        (RELAY + "warning = { gpio = 'GPIO8' }\nwarning_s = 5", "doors.garage.warning: GPIO8 is pulled high"),
+        ("[pins.a]\ngpio = 'GPIO17'\n[pins.b]\ngpio = 'GPIO8'\nactive_low = true", None),
+        ("[pins.a]\ngpio = 'GPIO5'\nmode = 'input'\n[pins.b]\ngpio = 'GPIO14'\nmode = 'input'", None),
+        (RELAY + "closed_sensor = { gpio = 'GPIO24', active_low = true }", None),
+    ],
+)
+def test_an_output_that_may_be_on_while_the_pi_boots_is_pointed_out(
+    tmp_path: Path, text: str, hint: str | None
+) -> None:
+    file = tmp_path / "piapi.toml"
+    file.write_text(text, encoding="utf-8")
+    hints = wiring.hints_of(config.load({"PIAPI_CONFIG": str(file)}))
+    assert [item.startswith(hint) for item in hints] == [True] if hint else hints == []
+
+
 def test_two_motors_that_exclude_each_other_are_sound(tmp_path: Path) -> None:
     motor = "mode = 'output'\ninterlock = 'motor'\ndead_time_s = 0.5\nmax_on_s = 30\nmin_gap_s = 1\n"
     text = f"[pins.up]\ngpio = 'GPIO5'\n{motor}[pins.down]\ngpio = 'GPIO6'\n{motor}"

@@ -39,6 +39,8 @@ def check_config(file: Path | None) -> None:
     """Name every fault of a configuration, with file, key and remedy."""
     with in_words():
         settings = config.load(file=file)
+    for hint in config.hints(settings):
+        click.echo(f"Look at {hint} (docs/wiring.md).", err=True)
     click.echo(f"{settings.file or 'No configuration, all defaults'}: sound.", err=True)
 
 

@@ -59,6 +59,8 @@ class Pins:
         self._recent: dict[str, Actuation] = {}
         self._refusals = Refusals(events, recorder, clock)
         self._lock = threading.Lock()
+        self._keeping = threading.Lock()
+        """Held while a pin that keeps its value is switched, so that its row is never that of an earlier command."""
 
     @property
     def emulated(self) -> bool:
@@ -125,11 +127,15 @@ class Pins:
             def intend() -> None:
                 self._intend(pin, {"value": checked}, actor, *along)
 
-            if pin.keeps and not checked:
-                self._keep(pin, False)
-            pin.switch(checked, actor, intend)
-            if pin.keeps and checked:
-                self._keep(pin, True)
+            if not pin.keeps:
+                pin.switch(checked, actor, intend)
+                return
+            with self._keeping:
+                if not checked:
+                    self._keep(pin, False)
+                pin.switch(checked, actor, intend)
+                if checked:
+                    self._keep(pin, True)
 
     def pulse(self, pin: Pin, duration_s: float, actor: str, *along: Callable[[str], Along]) -> Actuation:
         """Switch on for a while. The intent is synced before the edge, with `along`, which gets the actuation's id.
