@@ -16,7 +16,7 @@ from piapi.storage.database import Along, Database
 
 log = logging.getLogger(__name__)
 
-#: Entries that may wait, when the disk takes none; the oldest go first, and the log says so.
+#: Entries that may wait, when the disk takes none; more are lost, and the log says so.
 MOST_WAITING = 10_000
 
 #: Seconds until a write that failed is tried again.
@@ -66,16 +66,29 @@ class Recorder:
     def _run(self) -> None:
         while (entries := self._take()) is not None:
             try:
-                with self._database.write() as connection:
-                    for add in entries:
-                        add(connection)
+                self._write(entries)
             except StorageError as error:
                 if not self._put_back(entries):
                     log.error("%d entries of the journal are lost: %s", len(entries), error)
+            except Exception:  # noqa: BLE001 — whatever it was must cost neither the others nor those that come
+                log.exception("fault in writing %d entries of the journal", len(entries))
+                self._write_one_by_one(entries)
             finally:
                 with self._changed:
                     self._is_writing = False
                     self._changed.notify_all()
+
+    def _write(self, entries: list[Along]) -> None:
+        with self._database.write() as connection:
+            for add in entries:
+                add(connection)
+
+    def _write_one_by_one(self, entries: list[Along]) -> None:
+        for entry in entries:
+            try:
+                self._write([entry])
+            except Exception as error:  # noqa: BLE001 — as above
+                log.error("an entry of the journal is lost: %s", error)
 
     def _take(self) -> list[Along] | None:
         with self._changed:
