@@ -307,6 +307,19 @@ def test_what_a_crash_cut_off_keeps_its_whole_shortest_gap(tmp_path: Path) -> No
     second.stop()
 
 
+def test_a_pin_that_keeps_its_value_does_not_go_on_when_another_program_lets_go_of_its_line(tmp_path: Path) -> None:
+    first = Panel(tmp_path)
+    first.switch("fan", True)
+    first.stop()
+    board = FakeBoard()
+    board.busy = {6}
+    second = Panel(tmp_path, board=board)
+    board.busy = set()
+    second.pins.claim_missing()
+    assert board.written(6) == [False]
+    second.stop()
+
+
 def test_a_line_that_another_program_has_is_unavailable_until_it_is_given_back(tmp_path: Path) -> None:
     board = FakeBoard()
     board.busy = {17}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from piapi.clock import Clock, wall_time_of
-from piapi.errors import Conflict, Fault, HardwareError, Invalid, NotFound, StorageError
+from piapi.errors import Conflict, Fault, HardwareError, Invalid, LineBusy, NotFound, StorageError
 from piapi.hardware.base import GpioBoard
 from piapi.models import Actuation
 from piapi.services.events import Events
@@ -102,6 +102,8 @@ class Pins:
                     if str(error) != pin.detail:
                         log.warning("pin %s: %s", name, error)
                     pin.detail = str(error)
+                    if was_on and isinstance(error, LineBusy):
+                        self._keep(pin, False)  # somebody else has it: it does not go on by itself when they let go
                 else:
                     pin.detail = None
 
