@@ -19,6 +19,7 @@ class FakeBoard:
         self.levels: dict[int, bool | float | None] = {}
         self.history: list[tuple[str, int, bool | float | None]] = []
         self.busy: set[int] = set()
+        self.unreadable: set[int] = set()
         self.listeners: dict[int, Edge] = {}
         self.fail_next: HardwareError | None = None
 
@@ -65,6 +66,8 @@ class FakeBoard:
         self.history.append((what, line, level))
 
     def read(self, line: int) -> bool:
+        if line in self.unreadable:
+            raise LineBusy(f"GPIO{line} cannot be read.")
         return bool(self.levels[line])
 
     def release(self, line: int, level: bool | None = None) -> None:

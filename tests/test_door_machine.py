@@ -896,6 +896,23 @@ def test_closing_by_itself_wants_a_closed_sensor_and_a_warning(wrong: dict[str, 
         rules(**(AUTO | wrong))
 
 
+def test_a_lost_magnet_does_not_open_a_closed_door() -> None:
+    """With the closed sensor alone, a door that left it by itself may still be closed, and a press would open it."""
+    door = Garage(rules(open_sensor=False, **AUTO))
+    door.sees(closed=False)
+    door.run(86_400)
+    assert door.state == "open" and door.basis == "inferred" and door.presses == []
+
+
+def test_with_the_closed_sensor_alone_it_closes_what_was_opened_here() -> None:
+    door = Garage(rules(open_sensor=False, **AUTO), SimulatedDoor(TRAVEL_S, at=100.0))
+    door.move("open")
+    door.run(20)
+    assert door.state == "open" and door.basis == "inferred"
+    door.run(60)
+    assert door.state == "closed" and len(door.presses) == 2
+
+
 def test_a_door_found_open_at_a_start_does_not_close_by_itself() -> None:
     door = with_door(**AUTO)
     door.move("open")

@@ -406,3 +406,26 @@ def test_an_unknown_pin_is_not_found(panel: Panel) -> None:
         panel.pins.get("oven")
     with pytest.raises(NotFound):
         panel.pins.actuation("0" * 16)
+
+
+def test_an_input_that_cannot_be_read_is_not_said_to_be_as_it_was(panel: Panel) -> None:
+    panel.inputs.start()
+    assert panel.pins.get("bell").value is False
+    panel.board.unreadable.add(27)
+    panel.passes(3.1)
+    assert panel.pins.get("bell").value is None
+    panel.board.unreadable.clear()
+    panel.passes(3.1)
+    panel.passes(3.1)
+    assert panel.pins.get("bell").value is False
+
+
+def test_an_input_that_cannot_be_read_at_the_start_is_claimed_again(tmp_path: Path) -> None:
+    board = FakeBoard()
+    board.unreadable.add(27)
+    panel = Panel(tmp_path, board=board)
+    assert panel.pins.get("bell").value is None and panel.pins.get("bell").detail == "GPIO27 cannot be read."
+    board.unreadable.clear()
+    panel.pins.claim_missing()
+    assert panel.pins.get("bell").value is False and panel.pins.get("bell").detail is None
+    panel.stop()

@@ -101,8 +101,12 @@ class Inputs:
         self._board.claim_input(
             rules.line, rules.pull, rules.debounce_s, lambda line, level, at: self._put(item, level, at)
         )
+        try:
+            level, now = self._board.read(rules.line), self._clock.monotonic()
+        except HardwareError:
+            self._board.release(rules.line)
+            raise
         item.is_claimed = True
-        level, now = self._board.read(rules.line), self._clock.monotonic()
         if item.is_active is None:
             item.is_active, item.changed_at = level is not rules.active_low, now
         else:
@@ -141,4 +145,6 @@ class Inputs:
                 try:
                     item.compare(self._board.read(item.rules.line), now)
                 except HardwareError as error:
-                    log.warning("%s cannot be read: %s", item.name, error)
+                    if item.is_active is not None:
+                        log.warning("%s cannot be read: %s", item.name, error)
+                    item.is_active = None  # what it was a while ago is not what it is

@@ -150,6 +150,9 @@ class AttachedDoor:
 
     def _press(self, machine: DoorMachine, press: Press) -> Outputs:
         try:
+            levels, door = self._lines.look(), machine.state.door  # the card may have taken its time
+            if not levels.is_certain or (levels.closed, levels.open) != (door.closed, door.open):
+                raise Conflict("Its sensors changed at that moment, and nothing was pressed.")
             if self._clock.monotonic() > press.by:
                 raise Conflict("It could not be pressed in time.")
             self._lines.press(press.duration_s, self._on_press_end)

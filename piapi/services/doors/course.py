@@ -142,7 +142,17 @@ class Course:
         state = self.state
         is_quiet = not state.locked and state.quarantined_until is None and self.running is None
         is_wanted = bool(self.rules.auto_close_s) and state.seen_closed and state.failed_closes < FAILED_CLOSES
-        return is_quiet and is_wanted and state.door.rests and state.door.state == "open"
+        is_open = state.door.rests and state.door.state == "open"
+        return is_quiet and is_wanted and is_open and (state.door.basis == "sensor" or self._was_opened_here())
+
+    def _was_opened_here(self) -> bool:
+        """Whether a press of ours has just made it leave its closed sensor. Without an open sensor, one that left by
+        itself may have lost its magnet: then it is closed, and a press would open it with nobody there."""
+        last, door = self.state.operation, self.state.door
+        if last is None or not last.presses or not last.evidence or last.ended_at is None:
+            return False
+        seen = last.evidence[-1]
+        return (seen.sensor, seen.active) == ("closed", False) and door.since <= last.ended_at
 
     def _keep_time_open(self, at: float) -> None:
         door = self.state.door
