@@ -105,6 +105,16 @@ def pre_fork(server, worker):
     gc.freeze()
 
 
+def post_fork(server, worker):
+    """End if that was said already: until a worker has handlers of its own it has the master's, and they go nowhere."""
+    endings = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    for ending in endings:
+        signal.signal(ending, signal.SIG_DFL)
+    while not server.SIG_QUEUE.empty():
+        if server.SIG_QUEUE.get_nowait() in endings:
+            sys.exit(0)
+
+
 def post_worker_init(worker):
     """Start what has threads, in the worker; the master alone hears of a hang-up, and ends the worker in order."""
     global _supervision
@@ -133,7 +143,7 @@ def worker_exit(server, worker):
     """Let the hardware go."""
     if _supervision is not None:
         _supervision.close()
-    runtime = getattr(worker.wsgi, "extensions", {}).get("piapi")
+    runtime = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("piapi")
     if runtime is not None:
         runtime.close()
 

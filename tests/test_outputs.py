@@ -164,6 +164,21 @@ def test_what_may_not_stay_on_goes_off_at_the_end_and_the_rest_is_left_as_it_is(
         bench.on(relay)
 
 
+def test_once_the_end_has_begun_nothing_goes_on_any_more_not_even_what_was_taken(bench: Bench) -> None:
+    relay, taken, keeps = bench.output("relay"), bench.output("taken", 18), bench.output("keeps", 5, off_at_death=False)
+    bench.on(relay)
+    bench.on(keeps)
+    bench.outputs.take(taken)
+    bench.outputs.interrupt()
+    assert not relay.is_on and keeps.is_on
+    with pytest.raises(LineBusy, match="ending"):
+        bench.outputs.turn_on(taken, 1.0, lambda *end: None)
+    with pytest.raises(LineBusy, match="ending"):
+        bench.outputs.take(relay)
+    assert bench.outputs.turn_off(keeps), "off is always allowed"
+    assert bench.board.written(18) == [False]
+
+
 def test_an_output_that_keeps_its_level_is_claimed_at_it(bench: Bench) -> None:
     lamp = bench.outputs.add("lamp", OutputRules(6, off_at_death=False))
     bench.outputs.claim(lamp, on=True)

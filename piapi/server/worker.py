@@ -8,6 +8,8 @@ application, and nothing else. gunicorn's parser and Response do what they alway
 from __future__ import annotations
 
 import errno
+import os
+import selectors
 import socket
 import time
 from dataclasses import replace
@@ -40,6 +42,7 @@ class Worker(ThreadWorker):
     poller_silence_s = 10.0
 
     alive: bool
+    ppid: int
     wire: Poller
     tpool: ThreadPool
 
@@ -60,6 +63,7 @@ class Worker(ThreadWorker):
         self.settings = Settings(self.cfg)
         self._names: dict[socket.socket, Any] = {listener: listener.getsockname() for listener in self.sockets}
         self._accept_at = 0.0
+        self._parent = -1
         self.wire = Poller(
             self._dispatch,
             lambda status, detail: problem(status, detail),
@@ -68,6 +72,7 @@ class Worker(ThreadWorker):
             on_close=self._on_close,
         )
         self.poller.register(self.method_queue.fileno(), 1, self.method_queue.run_callbacks)
+        self._watch_parent()
         self.wire.start()
         finished = False
         try:
@@ -88,6 +93,20 @@ class Worker(ThreadWorker):
             self._notify_if_served()
             self._set_accepting()
             self.wait_for_and_dispatch_events(timeout=1.0)
+
+    def _watch_parent(self) -> None:
+        """Notice the death of the arbiter when it happens. Nobody restarts this worker then, or tells it to end."""
+        try:
+            self._parent = os.pidfd_open(self.ppid)
+        except OSError as error:  # a kernel before 5.3, or it is dead already: the loop asks about once a second
+            self.log.debug("The arbiter cannot be watched: %s", error)
+            return
+        self.poller.register(self._parent, selectors.EVENT_READ, self._on_parent_gone)
+
+    def _on_parent_gone(self, parent: int) -> None:
+        self.log.error("The arbiter is gone. So this worker lets go of what it has, and ends.")
+        self.poller.unregister(parent)  # it stays readable
+        self.alive = False
 
     def _notify_if_served(self) -> None:
         if SystemClock().monotonic() - self.wire.ticked_at < self.poller_silence_s:
@@ -159,6 +178,8 @@ class Worker(ThreadWorker):
         self.tpool.shutdown(timeout=patience_s)
         self.wire.release()
         self.poller.close()
+        if self._parent >= 0:
+            os.close(self._parent)
         self.method_queue.close()
         for listener in self.sockets:
             listener.close()

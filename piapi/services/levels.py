@@ -43,6 +43,7 @@ class Levels:
         self._lock = threading.Lock()
         self._levels: list[Level] = []
         self._is_closed = False
+        self._is_ending = False
 
     def add(
         self, name: str, mode: str, line: int, active_low: bool, max_on_s: float, on_end: Callable[[str], None]
@@ -71,6 +72,8 @@ class Levels:
             if not level.is_claimed or self._is_closed:
                 raise LineBusy(f"The line of {level.name} could not be taken; it is tried again.")
             if level.mode == "servo" or value > 0:
+                if self._is_ending:
+                    raise LineBusy("The service is ending.")
                 self._guard.lease(level.line, level.active_low, level.max_on_s or LEASE_S)
                 level.is_leased = True
             try:
@@ -93,6 +96,12 @@ class Levels:
                     else:
                         level.on_end(cause)
 
+    def interrupt(self) -> None:
+        """The end begins: off, and nothing is driven any more."""
+        with self._lock:
+            self._is_ending = True
+        self.release_all("stop")
+
     def renew(self) -> None:
         """Renew the leases that have no end of their own. Every hour."""
         with self._lock:
@@ -107,7 +116,7 @@ class Levels:
 
     def close(self) -> None:
         """Off, and the lines are given back. May be called twice."""
-        self.release_all("stop")
+        self.interrupt()
         with self._lock:
             self._is_closed = True
             for level in self._levels:

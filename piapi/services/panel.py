@@ -145,7 +145,7 @@ class Panel:
         """The end begins: what may not stay on goes off at once."""
         if self._is_used:
             self.outputs.interrupt()
-            self.levels.release_all("stop")
+            self.levels.interrupt()
             self.doors.interrupt()
 
     def close(self) -> None:
