@@ -292,6 +292,9 @@ class Settings:
 HOME = "PIAPI_HOME"
 """In the environment of an installed piapi: the data folder unless another is set, and where a relative one starts."""
 
+GUARD = "PIAPI_GUARD"
+"""In the environment of an installed piapi: the socket of the guard, which is a unit of its own there."""
+
 
 # Without a configuration ----------------------------------------------------------------------------------------------
 

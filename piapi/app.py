@@ -198,7 +198,7 @@ def _panel(
     board = board or boards.board_of(backend, chip, folder, clock)
     return Panel(
         board,
-        lambda on_lost: boards.leases_of(backend, chip, folder, on_lost),
+        lambda on_lost: boards.leases_of(backend, chip, folder, on_lost, os.environ.get(config.GUARD, "")),
         [PinConfig(name=name, **asdict(pin)) for name, pin in settings.pins.items()],
         [DoorConfig(name=name, **asdict(door)) for name, door in settings.doors.items()],
         storage.database,

@@ -9,7 +9,7 @@ usage() {
 sudo systemd/install.sh [--no-start] [--settings] [--root DIR]
 
   --no-start   enable the service, and do not start it
-  --settings   only follow /etc/piapi/piapi.toml: where the data is, the port; then start anew
+  --settings   only follow /etc/piapi/piapi.toml: where the data is, the port, the chip; then start anew
   --root DIR   install into a folder, for an image of another machine: no user is made and nothing is started
 
 PIAPI_PYTHON names another Python than /usr/bin/python3. It has to be 3.11 or later.
@@ -51,8 +51,9 @@ opt=$root/opt/piapi
 conf=$root/etc/piapi/piapi.toml
 units=$root/etc/systemd/system
 dropin=$units/piapi.service.d/piapi-settings.conf
+guard_dropin=$units/piapi-guard.service.d/piapi-settings.conf
 export PIAPI_CONFIG=$conf PIAPI_HOME=/var/lib/piapi
-unset PIAPI_HOST PIAPI_PORT PIAPI_DATA
+unset PIAPI_HOST PIAPI_PORT PIAPI_DATA PIAPI_GUARD
 
 # Before anything is changed -------------------------------------------------------------------------------------------
 
@@ -125,7 +126,8 @@ make_settings() {
 
 # What belongs to the system -------------------------------------------------------------------------------------------
 
-install_files() { # install_files FOLDER: unit, user and command of that version
+install_files() { # install_files FOLDER: units, user and command of that version
+  install -D -m 644 "$1/systemd/piapi-guard.service" "$units/piapi-guard.service"
   install -D -m 644 "$1/systemd/piapi.service" "$units/piapi.service"
   install -D -m 644 "$1/systemd/piapi.sysusers" "$root/etc/sysusers.d/piapi.conf"
   install -D -m 644 "$1/systemd/piapi.tmpfiles" "$root/etc/tmpfiles.d/piapi.conf"
@@ -137,12 +139,13 @@ switch_to() { # switch_to FOLDER: in one step
   mv -T "$opt/current.new" "$opt/current"
 }
 
-read_settings() { # read_settings FOLDER: sets host, port and data
+read_settings() { # read_settings FOLDER: sets host, port, chip and data
   local values
   values=$(in_version "$1" -c 'import config
 settings = config.load()
-print(settings.server.host, settings.server.port, settings.storage.path, sep="\n")') || die "correct $conf"
-  { read -r host && read -r port && read -r data; } <<<"$values"
+chip = settings.gpio.chip
+print(settings.server.host, settings.server.port, "auto" if chip is None else chip, settings.storage.path, sep="\n")') || die "correct $conf"
+  { read -r host && read -r port && read -r chip && read -r data; } <<<"$values"
 }
 
 systemd_version() { systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p'; }
@@ -179,6 +182,15 @@ write_dropin() {
   fi
 }
 
+# The guard reads no settings: it has to be small.
+write_guard_dropin() {
+  rm -f "$guard_dropin"
+  if [ "$chip" != auto ]; then
+    mkdir -p "$(dirname "$guard_dropin")"
+    printf '# Made by install.sh from piapi.toml.\n[Service]\nEnvironment=CHIP=%s\n' "$chip" >"$guard_dropin"
+  fi
+}
+
 # So that others find it by name (Avahi), where others can reach it.
 write_announcement() {
   local file=$root/etc/avahi/services/piapi.service
@@ -196,6 +208,7 @@ write_announcement() {
 follow_settings() { # follow_settings FOLDER
   read_settings "$1"
   write_dropin
+  write_guard_dropin
   write_announcement "$1"
   if [ -z "$offline" ]; then
     systemctl daemon-reload
@@ -207,15 +220,22 @@ follow_settings() { # follow_settings FOLDER
 
 # Starting -------------------------------------------------------------------------------------------------------------
 
+# piapi switches off what may not stay on, and only then its guard goes; piapi starts the new one, before itself.
+restart_both() {
+  systemctl stop piapi.service
+  systemctl stop piapi-guard.service
+  systemctl start piapi.service
+}
+
 start_or_go_back() {
   say "Starting; it is ready when it answers …"
-  if systemctl restart piapi.service; then return; fi
+  if restart_both; then return; fi
   if [ -n "$previous" ] && [ -d "$opt/$previous" ]; then
     say "It does not start. Going back to $previous …" >&2
     switch_to "$opt/$previous"
     install_files "$opt/$previous"
     systemctl daemon-reload
-    systemctl restart piapi.service || say "Nor does that one (a database that was moved forward stays so)." >&2
+    restart_both || say "Nor does that one (a database that was moved forward stays so)." >&2
   fi
   die "the new version does not start: journalctl -u piapi"
 }
@@ -256,7 +276,7 @@ main() {
   if [ -n "$settings_only" ]; then
     [ -n "$previous" ] || die "nothing is installed"
     follow_settings "$opt/current"
-    if [ -z "$offline" ]; then systemctl try-restart piapi.service; fi
+    if [ -z "$offline" ] && systemctl is-active --quiet piapi.service; then restart_both; fi
     return
   fi
   [ -f "$here/pyproject.toml" ] || die "run it from a clone of piapi"

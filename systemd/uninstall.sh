@@ -21,21 +21,24 @@ while [ $# -gt 0 ]; do
 done
 
 main() {
-  local dropins=$root/etc/systemd/system/piapi.service.d
+  local units=$root/etc/systemd/system
+  local dropins=$units/piapi.service.d guard_dropins=$units/piapi-guard.service.d
   if [ -z "$offline" ]; then
     [ "$(id -u)" = 0 ] || { echo "uninstall.sh: run it by sudo" >&2 && exit 1; }
     systemctl disable --now piapi.service 2>/dev/null || true
+    systemctl stop piapi-guard.service 2>/dev/null || true
   fi
-  rm -f "$root"/etc/systemd/system/piapi.service "$dropins/piapi-settings.conf" "$root"/etc/avahi/services/piapi.service \
-    "$root"/etc/sysusers.d/piapi.conf "$root"/etc/tmpfiles.d/piapi.conf "$root"/usr/local/bin/piapi
-  rmdir "$dropins" 2>/dev/null || true
+  rm -f "$units/piapi.service" "$dropins/piapi-settings.conf" \
+    "$units/piapi-guard.service" "$guard_dropins/piapi-settings.conf" \
+    "$root"/etc/avahi/services/piapi.service "$root"/etc/sysusers.d/piapi.conf "$root"/etc/tmpfiles.d/piapi.conf "$root"/usr/local/bin/piapi
+  rmdir "$dropins" "$guard_dropins" 2>/dev/null || true
   rm -rf "$root/opt/piapi"
   if [ -n "$purge" ]; then
-    rm -rf "$root/etc/piapi" "$root/var/lib/piapi" "$dropins"
+    rm -rf "$root/etc/piapi" "$root/var/lib/piapi" "$dropins" "$guard_dropins"
   fi
   if [ -z "$offline" ]; then
     systemctl daemon-reload
-    systemctl reset-failed piapi.service 2>/dev/null || true
+    systemctl reset-failed piapi.service piapi-guard.service 2>/dev/null || true
     if [ -n "$purge" ] && id piapi >/dev/null 2>&1; then userdel piapi; fi
   fi
   if [ -n "$purge" ]; then

@@ -23,6 +23,7 @@ import pytest
 
 from piapi.errors import GuardUnavailable
 from piapi.guard import loop
+from piapi.guard.__main__ import NO_CHIP
 from piapi.guard.loop import GRACE_S, MAX_CLIENTS, MAX_LEASE_S
 from piapi.guard.owners import Owner
 from piapi.hardware.gpio_simulated import Change, history_of
@@ -518,6 +519,18 @@ def test_a_guard_that_is_told_to_end_waits_for_its_leases(place: Place) -> None:
     assert guard.wait() == 0
 
 
+def test_a_guard_of_a_unit_says_when_its_socket_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        place._add("piapi.guard", "--socket", place.path, "--simulated", place.file, "--stay")
+        assert supervisor.recv(64) == b"READY=1"
+        assert place.answers()
+        place.close()
+
+
 def test_there_is_one_guard_for_a_socket(place: Place) -> None:
     first = place.guard("--stay")
     second = place.guard("--stay")
@@ -558,7 +571,7 @@ def test_a_guard_without_a_chip_does_not_start(tmp_path: Path, chip: str) -> Non
         pytest.skip("there is a GPIO chip here")
     command = [sys.executable, "-m", "piapi.guard", "--socket", str(tmp_path / "s"), "--chip", chip, "--background"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=20)
-    assert done.returncode == 1
+    assert done.returncode == NO_CHIP if chip != "none" else 1
     assert b"cannot start" in done.stderr
     assert not (tmp_path / "s").exists()
 
@@ -589,6 +602,9 @@ MALFORMED = [
     b'{"do": ["lease"]}',
     b'{"do": "bye", "line": 1}',
     b'{"do": "end"}',
+    b'{"do": "hello"}',
+    b'{"do": "hello", "lines": "chip auto"}',
+    b'{"do": "hello", "lines": ["simulated"]}',
     b'{"do": "end", "line": [1]}',
     b'{"do": "end", "line": 28}',
     b'{"do": "lease", "line": 17}',
@@ -683,6 +699,22 @@ def test_without_a_guard_nothing_is_leased(tmp_path: Path) -> None:
     leases.end(5)
     leases.close()
     leases.close()
+
+
+def test_a_guard_of_other_lines_is_none(place: Place) -> None:
+    """It would release a line of another chip, and leave the relay on."""
+    place.guard("--stay")
+    ours = f"simulated {place.file}"
+    wrong = Leases(place.path, lines="chip 4", remedy=" Do something.")
+    with pytest.raises(GuardUnavailable, match=rf"has the lines of {ours}, not of chip 4\. Do something\."):
+        wrong.open()
+    with pytest.raises(GuardUnavailable, match="not of chip 4"):
+        wrong.lease(5, False, 1.0)
+    wrong.close()
+    right = Leases(place.path, lines=ours)
+    right.open()
+    right.lease(5, False, 60)
+    right.close()
 
 
 def test_a_guard_that_does_not_start_is_unavailable(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,7 @@ class Machine:
         self.data = self.root / "var/lib/piapi"
         self.command = self.root / "usr/local/bin/piapi"
         self.dropin = self.root / "etc/systemd/system/piapi.service.d/piapi-settings.conf"
+        self.guard_dropin = self.root / "etc/systemd/system/piapi-guard.service.d/piapi-settings.conf"
         self.announcement = self.root / "etc/avahi/services/piapi.service"
 
     def run(self, *command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -168,6 +169,25 @@ def test_what_is_installed_serves_as_the_unit_starts_it(machine: Machine) -> Non
             assert service.stop() == 0, service.said.decode()
 
 
+def test_the_guard_that_is_installed_starts_as_its_unit_says(machine: Machine, tmp_path: Path) -> None:
+    machine.install()
+    units = machine.root / "etc/systemd/system"
+    command = re.search(r"^ExecStart=(.*)$", (units / "piapi-guard.service").read_text(), re.MULTILINE)
+    assert command and "PIAPI_GUARD=/run/piapi-guard/guard.sock" in (units / "piapi.service").read_text()
+    here = command[1].replace("/opt/", f"{machine.root}/opt/").replace("/run/piapi-guard", str(tmp_path))
+    assert "--chip ${CHIP} " in here
+    arguments = shlex.split(here.replace("--chip ${CHIP}", f"--simulated {tmp_path}/lines"))
+    address = f"@piapi-guard-{os.getpid()}"
+    with listening(address) as ears:
+        guard = subprocess.Popen(arguments, cwd="/", env={"NOTIFY_SOCKET": address}, stderr=subprocess.PIPE)
+        try:
+            ears.hear_until("READY=1")
+            assert (tmp_path / "guard.sock").is_socket()
+        finally:
+            guard.terminate()
+            assert guard.communicate(timeout=60)[1] == b"" and guard.returncode == 0
+
+
 def test_the_unit_follows_the_settings(machine: Machine) -> None:
     machine.install()
     assert not machine.dropin.exists() and not machine.announcement.exists()
@@ -185,14 +205,18 @@ def test_the_unit_follows_the_settings(machine: Machine) -> None:
     verified = machine.run(require("systemd-analyze"), "verify", "--recursive-errors=no", unit)
     assert verified.returncode == 0 and verified.stdout + verified.stderr == ""
 
+    assert not machine.guard_dropin.exists()
+    machine.set("chip = 4")
     machine.set('path = "/home/pi/pictures"')
     machine.install("--settings")
     assert "ProtectHome=read-only" in machine.dropin.read_text()
+    assert machine.guard_dropin.read_text().endswith("[Service]\nEnvironment=CHIP=4\n")
+    machine.settings.write_text(machine.settings.read_text().replace("\nchip = 4", "\n# chip = 4"))
     machine.set('path = "more"')
     machine.set("port = 8000")
     machine.set('host = "127.0.0.1"')
     machine.install("--settings")
-    assert not machine.dropin.exists() and not machine.announcement.exists()
+    assert not machine.dropin.exists() and not machine.announcement.exists() and not machine.guard_dropin.exists()
 
 
 def test_a_python_that_is_too_old_is_said_before_anything_is_changed(machine: Machine, tmp_path: Path) -> None:
@@ -218,7 +242,7 @@ echo "$*" >>"$0.log"
 case $1 in
   --version) echo 'systemd 257 (257.9)' ;;
   is-enabled) exit 1 ;;
-  restart) ! rm "$0.broken" 2>/dev/null ;;
+  start) ! rm "$0.broken" 2>/dev/null ;;
 esac
 """
 
@@ -273,6 +297,10 @@ def test_as_root_it_makes_the_user_and_goes_back_when_the_new_version_does_not_s
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Going back to versions/1.0." in done.stderr
     calls = (programs / "systemctl.log").read_text().splitlines()
-    assert calls.count("restart piapi.service") == 3, "a start, one that fails, and the way back"
-    assert calls.index("daemon-reload") < calls.index("restart piapi.service")
-    assert "disable --now piapi.service" in calls
+    begun = [number for number, call in enumerate(calls) if call == "start piapi.service"]
+    assert len(begun) == 3, "a start, one that fails, and the way back"
+    for number in begun:
+        assert calls[number - 2 : number] == ["stop piapi.service", "stop piapi-guard.service"]
+    assert calls.index("daemon-reload") < begun[0]
+    leaving = calls.index("disable --now piapi.service")
+    assert calls[leaving + 1] == "stop piapi-guard.service"

@@ -15,6 +15,7 @@ from flask import Flask
 import config
 from piapi.api.services import Services
 from piapi.app import create_app
+from piapi.clock import SystemClock
 from piapi.hardware.gpio_simulated import SimulatedBoard, history_of
 from tests.conftest import Api, assert_problem, faults_of
 
@@ -201,8 +202,6 @@ def test_more_than_thirty_commands_in_a_row_have_to_wait_and_refusals_do_not_cou
 def test_an_input_is_seen_from_outside_and_stands_in_the_journal(
     api: Api, settings: config.Settings, services: Services, lines: Path
 ) -> None:
-    from piapi.clock import SystemClock
-
     world = SimulatedBoard(lines, SystemClock())
     world.open()
     board: Any = services.pins._board
@@ -232,8 +231,6 @@ def test_commands_stand_in_the_journal_with_who_gave_them(api: Api) -> None:
 
 def test_no_edge_at_start_and_stop(settings: config.Settings) -> None:
     path = settings.storage.path / "run" / "gpio.simulated"
-    from piapi.clock import SystemClock
-
     for _ in range(3):
         settings.storage.path.mkdir(exist_ok=True)
         board = SimulatedBoard(path, SystemClock(), keep_history=True)
@@ -242,6 +239,31 @@ def test_no_edge_at_start_and_stop(settings: config.Settings) -> None:
         app.extensions["piapi"].close()
     moved = [change for change in history_of(path) if change.line in (17, 12, 13) and change.before != change.after]
     assert moved == []
+
+
+def test_without_the_guard_of_its_unit_nothing_is_switched_on_and_the_log_says_what_to_do(
+    settings: config.Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It starts none of its own: that would die with the unit."""
+    monkeypatch.setenv(config.GUARD, str(tmp_path / "guard.sock"))
+    settings = replace(settings, gpio=config.Gpio(backend="lgpio"))
+    app = create_app(settings, board=SimulatedBoard(tmp_path / "lines", SystemClock(), keep_history=True))
+    app.extensions["piapi"].start()
+    try:
+        _, secret = app.extensions["piapi"].services.access.create_token("test", role="admin")
+        api = Api(app.test_client(), secret)
+        for name in ("lamp", "dimmer"):
+            refused = api.open("PUT", f"/pins/{name}/value", json={"value": name == "lamp" or 0.5})
+            assert "systemctl status piapi-guard" in assert_problem(refused, 503, "hardware-unavailable")["detail"]
+        assert api.open("PUT", "/pins/lamp/value", json={"value": False}).status_code == 200
+        assert api.get("/pins/bell").get_json()["value"] is not None, "an input needs no guard"
+    finally:
+        app.extensions["piapi"].close()
+    assert "nothing may be switched on: nobody answers at" in caplog.text and "piapi-guard" in caplog.text
+    assert not any(change.after for change in history_of(tmp_path / "lines", 17))
 
 
 @pytest.fixture

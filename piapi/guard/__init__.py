@@ -11,6 +11,7 @@ In either case the owner is ended first (SIGKILL; mostly it is dead already), so
 
 Messages are lines of JSON over a Unix socket, each answered with {"ok": true} or {"error": "why"}:
 
+    {"do": "hello", "lines": "chip auto"}                            refused by a guard of other lines
     {"do": "lease", "line": 17, "inactive": false, "for_s": 0.5}     renewed by leasing again
     {"do": "end", "line": 17}                                        after it is off
     {"do": "bye"}                                                    before going, with no lease left

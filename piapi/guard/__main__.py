@@ -1,8 +1,10 @@
 """The guard's process: `python -m piapi.guard --socket PATH (--chip auto|N | --simulated FILE) [options]`.
 
---stay            goes on without clients, as a unit of its own does
+--stay            goes on without clients, as a unit of its own does; READY=1 goes to $NOTIFY_SOCKET (sd_notify(3))
 --background      back at once, when the socket is there; the guard goes on in the same session
 --linger SECONDS  how long it waits for a client before it ends
+
+It ends with 69 where the machine has no such chip: to start it again would be no use.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import sys
 
 from piapi.guard.loop import LINGER_S, MAX_CLIENTS, Guard
 from piapi.guard.owners import say
+
+NO_CHIP = 69  # EX_UNAVAILABLE of sysexits.h
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,16 +38,23 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     try:
         lines = open_lines(options["--chip"], options["--simulated"])
-        server = listen(options["--socket"])
     except (OSError, ValueError) as error:
+        say(f"cannot start: {error}")
+        return NO_CHIP if isinstance(error, FileNotFoundError) and options["--chip"] else 1
+    try:
+        server = listen(options["--socket"])
+    except OSError as error:
         say(f"cannot start: {error}")
         return 1
     if server is None:
         return 0
     if options["--background"] and os.fork():
         os._exit(0)
-    guard = Guard(server, lines, bool(options["--stay"]), float(options["--linger"]))
+    about = f"chip {options['--chip']}" if options["--chip"] else f"simulated {options['--simulated']}"
+    guard = Guard(server, lines, bool(options["--stay"]), float(options["--linger"]), about)
     guard.heed_sigterm()
+    if options["--stay"]:
+        tell_ready()
     guard.serve()
     remove(options["--socket"])
     return 0
@@ -96,6 +107,19 @@ def listen(path: str) -> socket.socket | None:
         os.umask(before)
     server.listen(MAX_CLIENTS)
     return server
+
+
+def tell_ready() -> None:
+    """The supervisor, if there is one: whoever is started next finds the socket."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(1.0)
+            channel.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
+    except OSError as error:
+        say(f"the supervisor is not told: {error}")
 
 
 def remove(path: str) -> None:

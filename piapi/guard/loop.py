@@ -43,9 +43,13 @@ class Refused(Exception):
 class Guard:
     """One guard over the lines of one chip."""
 
-    def __init__(self, server: socket.socket, lines: GpioChip | Lines, stay: bool, linger_s: float) -> None:
+    def __init__(
+        self, server: socket.socket, lines: GpioChip | Lines, stay: bool, linger_s: float, about: str = ""
+    ) -> None:
+        """`about`: which lines these are, as a client says hello to them."""
         self._server = server
         self._lines = lines
+        self._about = about
         self._stay = stay
         self._linger_s = linger_s
         self._clients: set[Owner] = set()
@@ -198,12 +202,15 @@ class Guard:
             self._lease(client, self._line(said), said["inactive"], said["for_s"])
         elif do == "end" and names == {"do", "line"}:
             self._end(client, self._line(said))
+        elif do == "hello" and names == {"do", "lines"}:
+            if said["lines"] != self._about:
+                raise Refused(f"it has the lines of {self._about}, not of {said['lines']}")
         elif do == "bye" and names == {"do"}:
             if any(lease.owner is client for lease in self._leases.values()):
                 raise Refused("there are leases left")
             return True
         else:
-            raise Refused("a message is lease (line, inactive, for_s), end (line) or bye")
+            raise Refused("a message is hello (lines), lease (line, inactive, for_s), end (line) or bye")
         return False
 
     def _line(self, said: dict[str, Any]) -> int:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _LINES = "gpio.simulated"
 _SOCKET = "guard.sock"
+_REMEDY = (
+    " `systemctl status piapi-guard` tells why, and `sudo systemctl restart piapi-guard` starts it again; where it has "
+    "the lines of another chip, `sudo /opt/piapi/current/systemd/install.sh --settings` gives it those of piapi.toml."
+)
 
 
 def board_of(backend: str, chip: int | None, folder: Path, clock: Clock) -> GpioBoard:
@@ -29,13 +33,18 @@ def board_of(backend: str, chip: int | None, folder: Path, clock: Clock) -> Gpio
     return LgpioBoard(chip, folder, clock)
 
 
-def leases_of(backend: str, chip: int | None, folder: Path, on_lost: OnLost) -> Leases:
-    """Leases at the guard of that board, not yet opened: at the one that runs, or at one that is started."""
+def leases_of(backend: str, chip: int | None, folder: Path, on_lost: OnLost, standing: str = "") -> Leases:
+    """Leases at the guard of that board, not yet opened. `standing`: the socket of the one that others have started for
+    real lines. Else it is the one that runs, or one that is started."""
     if backend == "simulated":
-        lines = ("--simulated", str(folder / _LINES))
+        kind, name = "simulated", str(folder / _LINES)
     else:
-        lines = ("--chip", "auto" if chip is None else str(chip))
-    return Leases(folder / _SOCKET, start_command(sys.executable, folder / _SOCKET, *lines), on_lost)
+        kind, name = "chip", "auto" if chip is None else str(chip)
+    lines = f"{kind} {name}"
+    if standing and kind == "chip":
+        return Leases(Path(standing), None, on_lost, lines=lines, remedy=_REMEDY)
+    start = start_command(sys.executable, folder / _SOCKET, f"--{kind}", name)
+    return Leases(folder / _SOCKET, start, on_lost, lines=lines)
 
 
 def machinery_of(

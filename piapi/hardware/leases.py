@@ -35,8 +35,8 @@ def start_command(python: str, path: Path, *lines: str) -> list[str]:
 class _Connection:
     """One connection to a guard. Its end is noticed at once, by whoever runs `listen`."""
 
-    def __init__(self, path: Path) -> None:
-        """Back when the guard has answered. Raises OSError."""
+    def __init__(self, path: Path, hello: bytes) -> None:
+        """Back when the guard has answered. Raises OSError, and GuardUnavailable when it has other lines."""
         self.asked_for: set[int] = set()
         """Every line that was ever asked for: the guard may have it leased, whatever was answered."""
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -45,11 +45,17 @@ class _Connection:
         try:
             self._socket.settimeout(_ANSWER_S)
             self._socket.connect(str(path))
-            self._socket.sendall(_message(do="end", line=0))  # there is no lease yet: this only asks for an answer
-            if not self._socket.recv(4096):
+            self._socket.sendall(hello)
+            answer = self._socket.recv(4096)
+            if not answer:
                 raise ConnectionRefusedError("the guard is ending")
+            if refusal := json.loads(answer).get("error"):
+                raise GuardUnavailable(str(refusal))
             self._socket.settimeout(None)
-        except OSError:
+        except ValueError:
+            self._socket.close()
+            raise GuardUnavailable("what answers there is no guard") from None
+        except (OSError, GuardUnavailable):
             self._socket.close()
             raise
 
@@ -108,10 +114,22 @@ class Leases:
     To be opened by the process that drives the lines, not by one that forks it: the guard ends whoever has connected.
     """
 
-    def __init__(self, path: Path, start: Sequence[str] | None = None, on_lost: OnLost = lambda lines: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start: Sequence[str] | None = None,
+        on_lost: OnLost = lambda lines: None,
+        *,
+        lines: str = "",
+        remedy: str = "",
+    ) -> None:
         """`path` is the guard's socket; `start` a command that is back when a guard is there (None: it is started by
-        others); `on_lost` is told when the guard has gone while lines were leased."""
+        others); `on_lost` is told when the guard has gone while lines were leased. `lines` are those that the guard has
+        to have, such as `chip auto`, if that matters. `remedy`: what to do when there is none."""
         self._path = path
+        # The first message. There is no lease yet, so the second of them only asks for an answer.
+        self._hello = _message(do="hello", lines=lines) if lines else _message(do="end", line=0)
+        self._remedy = remedy
         self._start = start
         self._on_lost = on_lost
         self._asking = threading.Lock()
@@ -184,11 +202,13 @@ class Leases:
             try:
                 connection = self._connect()
             except (OSError, GuardUnavailable) as error:
-                self._wait(f"No guard can be reached, so nothing may be switched on: {error}.", tries)
+                self._wait(f"No guard can be reached, so nothing may be switched on: {error}.{self._remedy}", tries)
                 tries += 1
                 continue
             tries = 0
             with self._state:
+                if self._fault is not None:
+                    log.warning("The guard answers: what was refused can be switched on.")
                 self._connection, self._fault = connection, None
                 self._state.notify_all()
             connection.listen()
@@ -196,7 +216,7 @@ class Leases:
 
     def _connect(self) -> _Connection:
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            return _Connection(self._path)
+            return _Connection(self._path, self._hello)
         if self._start is None:
             raise GuardUnavailable(f"nobody answers at {self._path}")
         try:
@@ -211,7 +231,7 @@ class Leases:
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise GuardUnavailable(f"it cannot be started: {error}") from None
-        return _Connection(self._path)
+        return _Connection(self._path, self._hello)
 
     def _wait(self, fault: str, tries: int) -> None:
         with self._state:
