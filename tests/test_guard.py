@@ -26,6 +26,7 @@ from piapi.guard import loop
 from piapi.guard.__main__ import NO_CHIP
 from piapi.guard.loop import GRACE_S, MAX_CLIENTS, MAX_LEASE_S
 from piapi.guard.owners import Owner
+from piapi.hardware.boards import leases_of
 from piapi.hardware.gpio_simulated import Change, history_of
 from piapi.hardware.leases import Leases, start_command
 from piapi.lines.simulated import FREED, Lines
@@ -715,6 +716,20 @@ def test_a_guard_of_other_lines_is_none(place: Place) -> None:
     right.open()
     right.lease(5, False, 60)
     right.close()
+
+
+def test_a_guard_that_others_have_started_is_asked_for_real_lines_alone(place: Place, tmp_path: Path) -> None:
+    place.guard("--stay")
+    real = leases_of("lgpio", 4, tmp_path / "run", lambda lines: None, str(place.path))
+    with pytest.raises(GuardUnavailable, match=r"not of chip 4\. `systemctl status piapi-guard` tells why"):
+        real.open()
+    real.close()
+    (tmp_path / "run").mkdir()
+    simulated = leases_of("simulated", None, tmp_path / "run", lambda lines: None, str(place.path))
+    simulated.open()
+    assert (tmp_path / "run" / "guard.sock").is_socket(), "one of its own"
+    simulated.close()
+    until(lambda: not (tmp_path / "run" / "guard.sock").exists(), "the guard ends")
 
 
 def test_a_guard_that_does_not_start_is_unavailable(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
