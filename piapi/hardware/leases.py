@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import queue
+import select
 import socket
 import subprocess
 import threading
@@ -33,13 +33,13 @@ def start_command(python: str, path: Path, *lines: str) -> list[str]:
 
 
 class _Connection:
-    """One connection to a guard. Its end is noticed at once, by whoever runs `listen`."""
+    """One connection to a guard. Its end is noticed at once, by whoever runs `watch`."""
 
     def __init__(self, path: Path, hello: bytes) -> None:
         """Back when the guard has answered. Raises OSError, and GuardUnavailable when it has other lines."""
         self.asked_for: set[int] = set()
         """Every line that was ever asked for: the guard may have it leased, whatever was answered."""
-        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._received = b""
         self._is_lost = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -51,7 +51,6 @@ class _Connection:
                 raise ConnectionRefusedError("the guard is ending")
             if refusal := json.loads(answer).get("error"):
                 raise GuardUnavailable(str(refusal))
-            self._socket.settimeout(None)
         except ValueError:
             self._socket.close()
             raise GuardUnavailable("what answers there is no guard") from None
@@ -59,16 +58,12 @@ class _Connection:
             self._socket.close()
             raise
 
-    def listen(self) -> None:
-        """Take in answers until the connection ends."""
-        buffer = b""
-        with contextlib.suppress(OSError):
-            while received := self._socket.recv(4096):
-                *answers, buffer = (buffer + received).split(b"\n")
-                for answer in answers:
-                    self._answers.put(answer)
+    def watch(self) -> None:
+        """Back when the connection has ended. Who asks reads the answers: none has to pass through a second thread."""
+        ending = select.poll()
+        ending.register(self._socket, select.POLLRDHUP)
+        ending.poll()
         self._is_lost = True
-        self._answers.put(_LOST)
 
     def ask(self, **message: object) -> None:
         """Send a message and wait for its answer. One at a time. Raises GuardUnavailable."""
@@ -76,16 +71,25 @@ class _Connection:
             answer = _LOST
             if not self._is_lost:  # after one answer that did not come, the next might be taken for another's
                 self._socket.sendall(_message(**message))
-                answer = self._answers.get(timeout=_ANSWER_S)
-        except (OSError, queue.Empty):
+                answer = self._answer()
+        except OSError:
             self.give_up()
         if answer == _LOST:
             raise GuardUnavailable("The guard does not answer, so nothing may be switched on.")
         if refusal := json.loads(answer).get("error"):
             raise GuardUnavailable(f"The guard takes no lease: {refusal}.")
 
+    def _answer(self) -> bytes:
+        """The next one; empty when the guard has gone. Raises OSError: TimeoutError when it says nothing."""
+        while b"\n" not in self._received:
+            if not (received := self._socket.recv(4096)):
+                return _LOST
+            self._received += received
+        answer, _, self._received = self._received.partition(b"\n")
+        return answer
+
     def give_up(self) -> None:
-        """Let `listen` come back."""
+        """Let `watch` come back."""
         self._is_lost = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
@@ -211,7 +215,7 @@ class Leases:
                     log.warning("The guard answers: what was refused can be switched on.")
                 self._connection, self._fault = connection, None
                 self._state.notify_all()
-            connection.listen()
+            connection.watch()
             self._lose(connection)
 
     def _connect(self) -> _Connection:
