@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    edges,
     events,
     footprint,
     latency,
+    mqtt,
     paging,
+    pins,
+    pulses,
     restart,
     slow_viewer,
     snapshot,
@@ -44,6 +48,10 @@ BENCHMARKS: dict[str, Callable[[Lab], list[Row]]] = {
     "stored_photo": stored_photo.measure,
     "footprint": footprint.measure,
     "restart": restart.measure,
+    "pins": pins.measure,
+    "mqtt": mqtt.measure,
+    "pulses": pulses.measure,
+    "edges": edges.measure,
 }
 
 _BUILD = Path(__file__).parent.parent / "build"

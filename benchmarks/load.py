@@ -124,24 +124,25 @@ class Caller:
 
     def get(self, path: str) -> bytes:
         """The body of a 200. Raises Failed."""
-        return self._exchange(self._server.request(path).encode())
+        return self.exchange(self._server.request(path).encode())
 
     def latencies_ms(self, path: str, seconds: float) -> list[float]:
         """How long each answer took, one after the other, in milliseconds."""
         request, taken = self._server.request(path).encode(), []
         end = time.perf_counter() + seconds
         while (asked := time.perf_counter()) < end:
-            self._exchange(request)
+            self.exchange(request)
             taken.append((time.perf_counter() - asked) * 1000)
         return taken
 
-    def _exchange(self, request: bytes) -> bytes:
+    def exchange(self, request: bytes) -> bytes:
+        """The body of a good answer to a whole request. Raises Failed."""
         self._connection.sendall(request)
         answer = self._connection.recv(1 << 20)
         while b"\r\n\r\n" not in answer:
             answer += self._more()
         head, _, body = answer.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200 "):
+        if not head.startswith(b"HTTP/1.1 20"):
             raise Failed(f"{self._server.name}: {head.splitlines()[0].decode()}")
         length = int(re.search(rb"(?i)\r\ncontent-length: (\d+)", head)[1])  # type: ignore[index]
         while len(body) < length:
@@ -157,6 +158,11 @@ class Caller:
 def median(values: list[float]) -> float:
     """The median."""
     return statistics.median(values)
+
+
+def spread(values: list[float]) -> str:
+    """Milliseconds, as they stand in a row."""
+    return f"{median(values):.2f} ms (p99 {at(values, 0.99):.1f})"
 
 
 def at(values: list[float], part: float) -> float:

@@ -1,4 +1,4 @@
-"""The two C programs of the benchmarks, and the webcam that one of them makes."""
+"""The two C programs of the benchmarks, the webcam that one of them makes, and Pythons with a peer's packages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from benchmarks.processes import Failed, Missing, program
 
 _SOURCES = Path(__file__).parent
 FPS = 30
+_PEERS = _SOURCES.parent / "build" / "peers"
 
 
 def build_shim(folder: Path) -> Path:
@@ -34,6 +36,26 @@ def _compile(source: str, target: Path, *options: str) -> Path:
         if done.returncode:
             raise Failed(f"{source} does not compile: {done.stderr.strip().splitlines()[0]}")
     return target
+
+
+def python_with(name: str, *packages: str) -> Path:
+    """A Python with these packages and what they need, apart from ours; made once and kept in `build/peers`.
+
+    Raises Missing when they cannot be had.
+    """
+    folder = _PEERS / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
+    python, made = folder / "bin" / "python", folder / "packages.txt"
+    wanted = "\n".join(packages)
+    if not (made.exists() and made.read_text() == wanted):
+        shutil.rmtree(folder, ignore_errors=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+        for command in ([sys.executable, "-m", "venv", str(folder)], install):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["failed"])[-1]
+                raise Missing(f"pip install {' '.join(packages)} ({reason})")
+        made.write_text(wanted)
+    return python
 
 
 @dataclass(frozen=True, slots=True)
