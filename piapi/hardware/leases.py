@@ -29,7 +29,7 @@ _LOST = b""
 
 def start_command(python: str, path: Path, *lines: str) -> list[str]:
     """How to start a guard: `lines` are its `--chip auto` or `--simulated FILE`."""
-    return [python, "-m", "piapi.guard", "--socket", str(path), *lines, "--background"]
+    return [python, "-P", "-m", "piapi.guard", "--socket", str(path), *lines, "--background"]
 
 
 class _Connection:
