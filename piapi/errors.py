@@ -7,6 +7,7 @@ PiApiError
 ├── NotFound                    there is no such thing
 ├── Conflict                    the thing is in a state in which this cannot be done
 │   ├── CommandExpired          a command came after the time at which it expires
+│   ├── NoFilm                  a time-lapse has no frame yet, so there is nothing to be seen
 │   └── DoorFault               the sensors of a door contradict each other
 ├── Locked                      its owner has locked it
 ├── Quarantined                 just started; sensors are not yet known to be steady
@@ -92,6 +93,10 @@ class Conflict(PiApiError):
 
 class CommandExpired(Conflict):
     """A command came after its `expires_at`. Nothing was done."""
+
+
+class NoFilm(Conflict):
+    """A film was asked for before its first frame."""
 
 
 class DoorFault(Conflict):

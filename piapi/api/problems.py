@@ -57,6 +57,7 @@ PROBLEMS: dict[type[errors.PiApiError], tuple[int, str]] = {
     errors.NotFound: (404, "not-found"),
     NotAcceptable: (406, "not-acceptable"),
     errors.Conflict: (409, "conflict"),
+    errors.NoFilm: (409, "conflict"),
     errors.DoorFault: (409, "conflict"),
     errors.CommandExpired: (409, "command-expired"),
     errors.CameraBusy: (409, "camera-busy"),
