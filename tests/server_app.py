@@ -13,7 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from piapi.server.bodies import OVERSIZED, FileBody, FileSpan, Part, StreamBody, StreamEnded
+from piapi.server.bodies import (
+    OVERSIZED,
+    FileBody,
+    FileSpan,
+    JoinedBody,
+    Later,
+    Part,
+    PathSpan,
+    StreamBody,
+    StreamEnded,
+)
 from piapi.server.connection import Bounds
 from piapi.server.worker import Worker
 
@@ -122,6 +132,36 @@ class Archive:
         Endless.closed += 1
 
 
+class Paced:
+    """A stream that has a part every 50 ms, nobody calls for, until it ends."""
+
+    skips = False
+    ends = True
+
+    def __init__(self, times: int) -> None:
+        Endless.opened += 1
+        self._left = times
+        self._at = 0.0
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        pass
+
+    def next(self, now: float) -> Part | Later | None:
+        if now < self._at:
+            return Later(self._at)
+        if not self._left:
+            raise StreamEnded
+        self._left -= 1
+        self._at = now + 0.05
+        return (b"tick\n",)
+
+    def allowed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        Endless.closed += 1
+
+
 def pieces(count: int) -> Iterator[bytes]:
     for number in range(count):
         yield b"%07d\n" % number * 8192
@@ -185,10 +225,29 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
     if path in ("/archive", "/broken"):
         start("200 OK", headers)
         return StreamBody(Archive(int(environ["QUERY_STRING"]), path == "/broken"))
+    if path in ("/joined", "/gone", "/paced"):
+        return joined_body(path, environ, start, headers)
     if path in ("/file", "/wrapped", "/stream"):
         return long_body(path, environ, start, headers)
     start("200 OK", [*headers, ("Content-Length", "6")])
     return [b"hello\n"]
+
+
+def joined_body(
+    path: str, environ: dict[str, Any], start: Callable[..., Any], headers: list[tuple[str, str]]
+) -> Iterable[bytes]:
+    """Many parts of the file with lines between them; one of which the file has gone; a stream that keeps time."""
+    if path == "/paced":
+        start("200 OK", headers)
+        return StreamBody(Paced(int(environ["QUERY_STRING"])))
+    parts: list[bytes | PathSpan] = []
+    for number in range(int(environ["QUERY_STRING"])):
+        parts += [b"%06d\n" % number, PathSpan(FILE, number, 9)]
+    if path == "/gone":
+        parts.append(PathSpan(FILE.with_name("none"), 0, 9))
+    body = JoinedBody(parts)
+    start("200 OK", [*headers, ("Content-Length", str(body.length))])
+    return body
 
 
 def long_body(

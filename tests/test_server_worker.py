@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -256,6 +257,57 @@ def test_a_client_that_leaves_instead_of_continuing_is_no_news(server: Server) -
         read_to_end(client)
     server.wait_for(r'"GET /empty\?settled')
     assert "Traceback" not in "".join(server.lines[before:])
+
+
+# Joined files, and streams that keep time
+
+
+def joined(count: int) -> bytes:
+    """What `/joined` sends; the file is all zeros."""
+    return b"".join(b"%06d\n" % number + bytes(9) for number in range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 10_000])
+def test_a_body_joined_from_files_is_sent_whole_and_the_connection_goes_on(client: socket.socket, count: int) -> None:
+    client.sendall(request(f"/joined?{count}") + request(f"/joined?{count}", method="HEAD") + HELLO)
+    status, headers, body = read_answer(client)
+    assert (status, headers["connection"], body) == (200, "keep-alive", joined(count))
+    assert read_answer(client, with_body=False)[1]["content-length"] == str(len(joined(count)))
+    assert read_answer(client)[2] == b"hello\n"
+
+
+def test_ten_thousand_files_that_wait_to_be_sent_take_no_descriptors(server: Server) -> None:
+    (worker,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    with server.connect() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.sendall(request("/joined?400000"))
+        assert slow.recv(15).startswith(b"HTTP/1.1 200")
+        with server.connect() as other:
+            other.sendall(HELLO)
+            assert read_answer(other)[2] == b"hello\n"
+        links = []
+        for entry in Path(f"/proc/{worker}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                links.append(str(entry.readlink()))
+        assert sum(link.endswith("/film") for link in links) <= 2
+
+
+def test_a_joined_file_that_has_gone_cuts_the_answer_off(server: Server, client: socket.socket) -> None:
+    client.sendall(request("/gone?3"))
+    head, data = b"", b""
+    with contextlib.suppress(ConnectionResetError):
+        data = read_to_end(client)
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert len(body) < len(joined(3)) + 9
+    server.wait_for("An answer is cut off: .*No such file")
+
+
+def test_a_stream_that_keeps_time_is_asked_without_a_call(client: socket.socket) -> None:
+    began = time.monotonic()
+    client.sendall(request("/paced?6"))
+    answer = read_to_end(client)
+    assert answer.count(b"tick\n") == 6 and answer.endswith(b"0\r\n\r\n")
+    assert 0.25 <= time.monotonic() - began < 5
 
 
 # What is refused

@@ -1,6 +1,7 @@
-"""Bodies that need no thread while they are sent: a part of a file, and a stream, which may have an end or none.
+"""Bodies that need no thread while they are sent: a part of a file, a file that is joined from parts of others and from
+buffers, and a stream, which may have an end or none.
 
-Both are plain WSGI iterables, so any server and Flask's test client can send them; `piapi.server.worker.Worker` sends
+All are plain WSGI iterables, so any server and Flask's test client can send them; `piapi.server.worker.Worker` sends
 them from its poller instead. With Flask they have to reach the server as they are:
 `flask.Response(body, direct_passthrough=True)`. And the mark of a body that was not received, `OVERSIZED`.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from piapi.clock import Clock, SystemClock
@@ -62,6 +65,13 @@ Part = Sequence[bytes | FileSpan]
 """What a stream gives at once: buffers, and bytes of files, in the order in which they are sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A stream has its next part at this moment, in seconds of CLOCK_BOOTTIME."""
+
+    at: float
+
+
 class Stream(Protocol):
     """One reader's place in a live view, in a sequence of events, or in an archive that is made as it is sent.
 
@@ -86,8 +96,10 @@ class Stream(Protocol):
         there already needs no call.
         """
 
-    def next(self, now: float) -> Part | None:
+    def next(self, now: float) -> Part | Later | None:
         """The next part (the newest, if it skips) that this reader has not had, or None when there is none now.
+
+        Later: when there will be one, for a stream that keeps time; it is asked again then without a `wake()`.
 
         A part is sent as its buffers, one after the other, never copied: give the same objects to every reader. A
         FileSpan in it is sent from its file, and is the caller's to close. One that skips gives buffers alone.
@@ -171,13 +183,14 @@ class StreamBody:
                 part = self._stream.next(now)
             except StreamEnded:
                 return
-            if part is not None:
+            later = part if isinstance(part, Later) else None
+            if part is not None and not isinstance(part, Later):
                 self._under_way = part
                 yield from _pieces(part)
                 continue
             with news:
                 if not woken[0]:
-                    self._clock.wait(news, check_at - now)
+                    self._clock.wait(news, (check_at if later is None else min(later.at, check_at)) - now)
 
 
 def _pieces(part: Part) -> Iterator[bytes]:
@@ -195,3 +208,59 @@ class FileBody(FileSpan):
     The response has to say its Content-Length, which is `length`. A file that turns out shorter ends the connection
     early, as it must.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class PathSpan:
+    """`length` bytes from `offset` on of a file that is opened when their turn comes."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+class JoinedBody:
+    """A response body of buffers and parts of files, one after the other. At most one of the files is open at a time.
+
+    The response has to say its Content-Length, which is `length`. A file that has gone or turns out shorter ends the
+    connection early, as it must.
+    """
+
+    def __init__(self, parts: Sequence[bytes | PathSpan]) -> None:
+        self.parts = parts
+        self.length = sum(map(length_of, parts))
+        self._open: BinaryIO | None = None
+
+    def cut(self, start: int, stop: int) -> JoinedBody:
+        """The bytes from `start` up to `stop` (a Range)."""
+        found: list[bytes | PathSpan] = []
+        position = 0
+        for part in self.parts:
+            begin, end = max(start - position, 0), min(stop - position, length_of(part))
+            position += length_of(part)
+            if begin >= end:
+                continue
+            if isinstance(part, bytes):
+                found.append(part[begin:end])
+            else:
+                found.append(PathSpan(part.path, part.offset + begin, end - begin))
+        return JoinedBody(found)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, in pieces. Raises OSError."""
+        for part in self.parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                self._open = part.path.open("rb")
+                yield from FileSpan(self._open, part.offset, part.length)
+
+    def close(self) -> None:
+        """Close the file that is being read, if any."""
+        if self._open is not None:
+            self._open.close()
+
+
+def length_of(part: bytes | PathSpan) -> int:
+    """In bytes."""
+    return len(part) if isinstance(part, bytes) else part.length

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from gunicorn import util
 from gunicorn.http import wsgi
 
-from piapi.server.bodies import OVERSIZED, FileBody, StreamBody
+from piapi.server.bodies import OVERSIZED, FileBody, JoinedBody, StreamBody
 from piapi.server.connection import After, Connection
 from piapi.server.messages import BufferUnreader, ClientRequest, DatedResponse
-from piapi.server.outgoing import FilePart
+from piapi.server.outgoing import FilePart, PathPart
 
 if TYPE_CHECKING:
     from piapi.server.worker import Worker
@@ -73,6 +73,8 @@ class Exchange:
             self._hand_over(body)
         elif isinstance(body, FileBody):
             self._send_file(body.file.fileno(), body.offset, body.length)
+        elif isinstance(body, JoinedBody):
+            self._send_joined(body)
         elif not (isinstance(body, wsgi.FileWrapper) and self._send_wrapped(body)):
             self._pieces = iter(body)
 
@@ -131,6 +133,23 @@ class Exchange:
         return True
 
     def _send_file(self, descriptor: int, offset: int, length: int) -> None:
+        if sent := self._announce(length):
+            close = getattr(self._body, "close", lambda: None)
+            self._connection.out.add_file(FilePart(descriptor, offset, sent, close))
+            self._body = None
+        self._end_of_answer()
+
+    def _send_joined(self, body: JoinedBody) -> None:
+        sent, out = self._announce(body.length), self._connection.out
+        for part in (body if sent == body.length else body.cut(0, sent)).parts:
+            if isinstance(part, bytes):
+                out.sendall(part)
+            else:
+                out.add_file(PathPart(part.path, part.offset, part.length))
+        self._end_of_answer()
+
+    def _announce(self, length: int) -> int:
+        """Send the header of an answer whose body is `length` bytes; gives how many of them are to be sent."""
         response = self._response
         if not response._omits_body:
             if response.response_length is None:
@@ -140,11 +159,7 @@ class Exchange:
                 response.force_close()  # less than was announced, and the client is to notice
             response.sent = min(length, response.response_length)
         response.send_headers()
-        if response.sent:
-            close = getattr(self._body, "close", lambda: None)
-            self._connection.out.add_file(FilePart(descriptor, offset, response.sent, close))
-            self._body = None
-        self._end_of_answer()
+        return int(response.sent)
 
     def refuse(self, status: int) -> None:
         """The answer is another one than the application's; the log says so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import ssl
@@ -12,8 +13,11 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from select import EPOLLIN, EPOLLOUT
 from socket import socket as Socket
+
+log = logging.getLogger("gunicorn.error")
 
 #: Most bytes sent on one connection before the others have their turn.
 TURN_BYTES = 1024 * 1024
@@ -24,15 +28,23 @@ _BUFFERS_AT_ONCE = 64
 
 
 class FilePart:
-    """Bytes of an open file that wait to be sent. `close` is called when they are sent, or never will be."""
+    """Bytes of a file that wait to be sent. `close` is called when they are sent, or never will be."""
 
-    __slots__ = ("close", "descriptor", "left", "position")
+    __slots__ = ("_close", "_descriptor", "left", "position")
 
     def __init__(self, descriptor: int, position: int, length: int, close: Callable[[], None]) -> None:
-        self.descriptor = descriptor
+        self._descriptor = descriptor
+        self._close = close
         self.position = position
         self.left = length
-        self.close = close
+
+    def fileno(self) -> int:
+        """Its descriptor. Raises OSError where it can be opened only now, and cannot."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """The bytes are sent, or never will be."""
+        self._close()
 
     def advance(self, count: int) -> None:
         """`count` bytes are gone. Raises OSError when the file ended before its announced length."""
@@ -40,6 +52,32 @@ class FilePart:
             raise OSError("The file is shorter than the length that was announced.")
         self.position += count
         self.left -= count
+
+
+class PathPart(FilePart):
+    """As a FilePart, of a file that is opened when its turn comes: thousands may wait, and take no descriptors."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path, position: int, length: int) -> None:
+        super().__init__(-1, position, length, lambda: None)
+        self._path = path
+
+    def fileno(self) -> int:
+        """Opens the file the first time."""
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                log.warning("An answer is cut off: %s", error)
+                raise
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class Outgoing:
@@ -176,7 +214,7 @@ class Transport:
     def _send_file(self, out: Outgoing, part: FilePart) -> int:
         if part.left:
             count = min(part.left, _FILE_PIECE)
-            part.advance(sent := os.sendfile(self.socket.fileno(), part.descriptor, part.position, count))
+            part.advance(sent := os.sendfile(self.socket.fileno(), part.fileno(), part.position, count))
         else:
             sent = 0
         if not part.left:
@@ -268,7 +306,7 @@ class TlsTransport(Transport):
             out.parts.popleft()
             part.close()
             return
-        piece = os.pread(part.descriptor, min(part.left, _TLS_PIECE), part.position)
+        piece = os.pread(part.fileno(), min(part.left, _TLS_PIECE), part.position)
         part.advance(len(piece))
         out.parts.appendleft(piece)
         out.size += len(piece)

@@ -239,8 +239,7 @@ class Poller:
     def _run(self) -> None:
         tick_at = 0.0
         while not self._stopped:
-            timeout = self._streaming.retry_s if self._streaming.postponed else self.bounds.tick_s
-            for descriptor, mask in self._epoll.poll(timeout):
+            for descriptor, mask in self._epoll.poll(self._streaming.timeout(self.now())):
                 connection = self.connections.get(descriptor)
                 if connection is not None:
                     self.guard(connection, self._handlers[connection.state], mask)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import logging
 import socket
 from collections import deque
@@ -10,7 +12,7 @@ from collections.abc import Callable, Sequence
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from typing import TYPE_CHECKING, cast
 
-from piapi.server.bodies import FileSpan, Part, Stream, StreamEnded
+from piapi.server.bodies import FileSpan, Later, Part, Stream, StreamEnded
 from piapi.server.connection import After, Connection, State
 from piapi.server.outgoing import FilePart, Outgoing
 from piapi.server.shared import KEEP_S, SharedParts
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gunicorn.error")
 
 _WATCH = EPOLLIN | EPOLLRDHUP
-_NOTHING: Part | None = ()
+_NOTHING: Part | Later | None = ()
 _GONE = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 
@@ -35,6 +37,9 @@ class Streaming:
         self._poller = poller
         self._woken: deque[Connection] = deque()
         self.postponed: set[Connection] = set()
+        self._later: list[tuple[float, int, Connection]] = []
+        self._awaited: set[Connection] = set()
+        self._order = itertools.count()
         self._shared = SharedParts()
         self._tidy_at = 0.0
 
@@ -73,8 +78,17 @@ class Streaming:
             self._woken.append(connection)
             self._poller.ring()
 
+    def timeout(self, now: float) -> float:
+        """Seconds until a stream is to be asked that will not call."""
+        timeout = self.retry_s if self.postponed else self._poller.bounds.tick_s
+        return max(min(timeout, self._later[0][0] - now), 0.0) if self._later else timeout
+
     def feed(self, now: float) -> None:
-        """Ask the streams that called, and those whose client was busy."""
+        """Ask the streams that called, those whose time has come, and those whose client was busy."""
+        while self._later and self._later[0][0] <= now:
+            connection = heapq.heappop(self._later)[2]
+            self._awaited.discard(connection)
+            self._wake(connection)
         if self.postponed:
             waiting, self.postponed = self.postponed, set()
             for connection in waiting:
@@ -121,7 +135,7 @@ class Streaming:
                 self._postpone(connection, unsent, now)
                 return
             part = stream.next(now)
-            if part is None:
+            if part is None or self._is_for_later(part, connection):
                 return
             frame = cast("Sequence[bytes]", part)  # one that skips gives buffers alone
             shared = self._shared.find(connection, frame, now) if connection.transport.sends_files else None
@@ -141,6 +155,9 @@ class Streaming:
         try:
             while part is not None and waiting < limit:
                 part = stream.next(now)
+                if isinstance(part, Later):
+                    self._is_for_later(part, connection)
+                    part = None
                 if part is not None:
                     waiting += _put(part, out, chunked=connection.chunked)
         except StreamEnded:
@@ -151,6 +168,15 @@ class Streaming:
             self._send(connection, now)
         if part is not None and not out.parts:
             self._wake(connection)  # the others have their turn first
+
+    def _is_for_later(self, part: Part | Later, connection: Connection) -> bool:
+        """Whether there is no part yet. Then it is asked again in time."""
+        if not isinstance(part, Later):
+            return False
+        if connection not in self._awaited:
+            self._awaited.add(connection)
+            heapq.heappush(self._later, (part.at, next(self._order), connection))
+        return True
 
     def _postpone(self, connection: Connection, unsent: int, now: float) -> None:
         """Too much is under way: skip what there is, and look again soon."""
