@@ -47,6 +47,7 @@ from piapi.services.retention import Retention
 from piapi.services.sessions import Sessions
 from piapi.services.space import Space
 from piapi.services.system import System
+from piapi.services.timelapses import joined as timelapses
 from piapi.services.users import Users
 from piapi.storage.cameras import CameraRows
 from piapi.storage.database import Database
@@ -56,6 +57,7 @@ from piapi.storage.pairings import PairingRows
 from piapi.storage.photos import PhotoLibrary
 from piapi.storage.reserve import Reserve
 from piapi.storage.sessions import SessionRows
+from piapi.storage.timelapses import TimelapseStore
 from piapi.storage.tokens import TokenRows
 from piapi.storage.users import UserRows
 from piapi.timekeeping import clock_is_synchronised
@@ -155,6 +157,18 @@ def _services(
     rows, places = CameraRows(database), ViewerPlaces(settings.server.max_viewers)
     waiting = threading.Semaphore(settings.server.threads - FREE_THREADS)
     users = Users(UserRows(database), Passwords(clock), Attempts(clock), events, clock)
+    system = System(
+        storage.library, settings.storage.path, settings.storage.floor_bytes, storage.is_synchronised, clock
+    )
+    by_name = Cameras(
+        {
+            item.name: CameraService(item, hardware[item.name], rows, places, clock, events, waiting, metrics)
+            for item in configs
+        }
+    )
+    lapses = timelapses.timelapses(
+        by_name, storage, settings.storage.path, settings.storage.floor_bytes, settings.place, clock, boot_id()
+    )
     sessions = Sessions(SessionRows(database), users, events, clock)
     access = Access(TokenRows(database), events, clock, access_of_user=sessions.access_of)
     feed = EventFeed(events, event_stream.encode)
@@ -164,12 +178,7 @@ def _services(
         users=users,
         sessions=sessions,
         pairings=Pairings(PairingRows(database), access, events, clock, boot_id()),
-        cameras=Cameras(
-            {
-                item.name: CameraService(item, hardware[item.name], rows, places, clock, events, waiting, metrics)
-                for item in configs
-            }
-        ),
+        cameras=by_name,
         photos=Photos(storage.library, events),
         events=events,
         feed=feed,
@@ -178,9 +187,8 @@ def _services(
         doors=panel.doors,
         bounds=CommandBounds(clock),
         metrics=metrics,
-        system=System(
-            storage.library, settings.storage.path, settings.storage.floor_bytes, storage.is_synchronised, clock
-        ),
+        system=system,
+        timelapses=lapses,
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs) or panel.is_emulated,
     )
@@ -218,15 +226,22 @@ class Storage:
         path, floor_bytes = settings.storage.path, settings.storage.floor_bytes
         reserve = Reserve(path)
         self.database = Database(path / "piapi.db", make_room=reserve.give_up)
-        self.library = PhotoLibrary(self.database, path, floor_bytes, self._is_believed)
+        self.library = PhotoLibrary(self.database, path, floor_bytes, self.is_believed)
         self.events = Events(self.database, clock)
         space = Space(path, floor_bytes, self.events, reserve)
         self.library.on_full.append(space.refuse)
         recovery = Recovery(self.library, Inventory(self.database, path), self.events, clock)
         quota_bytes, max_age_days = settings.storage.quota_bytes, settings.storage.max_age_days
-        retention = Retention(self.library, self.events, clock, quota_bytes, max_age_days, self._is_believed)
-        keeping = JournalRetention(self.events.rows, clock, settings.storage.journal_keep_days, self._is_believed)
-        self.prepare: list[Callable[[], None]] = [self.library.prepare, recovery.run, reserve.keep]
+        retention = Retention(self.library, self.events, clock, quota_bytes, max_age_days, self.is_believed)
+        keeping = JournalRetention(self.events.rows, clock, settings.storage.journal_keep_days, self.is_believed)
+        self.timelapses = TimelapseStore(self.database, path, floor_bytes)
+        self._space = space
+        self.prepare: list[Callable[[], None]] = [
+            self.library.prepare,
+            self.timelapses.prepare,
+            recovery.run,
+            reserve.keep,
+        ]
         self.chores = [
             Chore("free space", LOOK_AT_DISK_EVERY_S, space.look),
             Chore("photos without a row", LOOK_AT_DISK_EVERY_S, recovery.adopt_more),
@@ -236,11 +251,15 @@ class Storage:
             Chore("sums in the journal", SUM_EVERY_S, self.events.write_counts, at_close=True),
         ]
 
+    def on_full(self, wanted_bytes: int, /) -> None:
+        """So much found no space."""
+        self._space.refuse(wanted_bytes)
+
     def is_synchronised(self) -> bool | None:
         """Whether the wall clock is right, as far as the machine or its owner knows."""
         return True if self._trust == "always" else clock_is_synchronised()
 
-    def _is_believed(self) -> bool:
+    def is_believed(self) -> bool:
         """Whether something may be removed by the wall clock."""
         return self.is_synchronised() is True
 

@@ -34,6 +34,7 @@ PiApiError
 │   └── GuardUnavailable        nobody would switch the relay off if this process died
 └── StorageError
     ├── StorageFull             no space above the floor
+    │   └── DoesNotFit          a time-lapse needs more than is left beside those that are promised some
     ├── StorageBusy             another process holds the database for too long
     ├── DatabaseUnusable        the database is damaged or from a later version
     ├── NotABackup              a file to be restored is none, or is damaged
@@ -45,6 +46,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from piapi.timelapse import Estimate
 
 
 class PiApiError(Exception):
@@ -209,6 +214,14 @@ class StorageError(PiApiError):
 
 class StorageFull(StorageError):
     """Writing would go below the free-space floor, or the disk is full."""
+
+
+class DoesNotFit(StorageFull):
+    """A time-lapse needs more space than there is beside those that are promised some. `estimate` says how much."""
+
+    def __init__(self, message: str, estimate: Estimate) -> None:
+        super().__init__(message)
+        self.estimate = estimate
 
 
 class StorageBusy(StorageError):

@@ -45,7 +45,7 @@ class Runtime:
         self.services = services
         self.openapi = openapi
         self.is_running = False
-        self.checks: Sequence[Callable[[], None]] = (panel.check,)
+        self.checks: Sequence[Callable[[], None]] = (panel.check, services.timelapses.running.check)
         """Each raises an exception when something hangs."""
         self._database = database
         self._panel = panel
@@ -64,6 +64,7 @@ class Runtime:
         self._panel.start()
         for camera in self.services.cameras:
             camera.start()
+        self.services.timelapses.running.start()
         self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
         self._housekeeper.start()
         self.is_running = True
@@ -72,6 +73,7 @@ class Runtime:
         """Begin to stop: requests that wait for hardware are told at once, so that they can be answered."""
         self.is_running = False
         self._panel.interrupt()
+        self.services.timelapses.running.interrupt()
         for camera in self.services.cameras:
             camera.interrupt()
 
@@ -82,6 +84,7 @@ class Runtime:
             self._is_stopping = True
             self._stopping.notify_all()
         parts: list[Callable[[], None]] = [self._panel.close]
+        parts.append(self.services.timelapses.running.close)
         parts += [camera.close for camera in self.services.cameras]
         if self._housekeeper is not None:
             parts += [self._housekeeper.join, *(chore.do for chore in self._chores if chore.at_close)]

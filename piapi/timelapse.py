@@ -1,8 +1,8 @@
 """What piapi keeps of time-lapses: frozen dataclasses that know no HTTP and no SQL.
 
 A tick n is due at start + n × interval, for ever. A tick in its window that is not skipped by a pause is due; each one
-that was due is a row of the ledger, captured or missed. So `index` is the number of a tick on the grid: it has gaps where
-the window was closed or the owner had paused it.
+that was due is a row of the ledger, captured or missed. So `index` is the number of a tick on the grid: it has gaps
+where the window was closed or the owner had paused it.
 """
 
 from __future__ import annotations

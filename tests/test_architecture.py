@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "piapi"
 
 LAYERS = {
-    "piapi.errors": set(),
+    "piapi.errors": {"piapi.timelapse"},
     "piapi.models": {"piapi.errors"},
     "piapi.timelapse": set(),
     "piapi.clock": {"piapi.errors"},
@@ -25,13 +25,13 @@ LAYERS = {
     "piapi.lines": set(),
     "piapi.guard": {"piapi.lines"},
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock", "piapi.lines"},
-    "piapi.storage": {"piapi.errors", "piapi.models", "piapi.clock"},
+    "piapi.storage": {"piapi.errors", "piapi.models", "piapi.timelapse", "piapi.clock"},
     "piapi.film": {"piapi.errors", "piapi.models", "piapi.timelapse", "piapi.storage.files"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}
-    | {"piapi.memory", "piapi.wiring"},
+    | {"piapi.memory", "piapi.wiring", "piapi.timelapse", "piapi.film"},
     "piapi.server": {"piapi.clock"},
     "piapi.api": {"piapi.logs", "piapi.services", "piapi.storage", "piapi.server", "piapi.hardware.base"}
-    | {"piapi.errors", "piapi.models", "piapi.clock", "piapi"},
+    | {"piapi.errors", "piapi.models", "piapi.timelapse", "piapi.film.files", "piapi.clock", "piapi"},
     "piapi.web": {"piapi.api", "piapi.services", "piapi.errors", "piapi.models", "piapi"},
     "piapi.runtime": {"piapi.api", "piapi.services", "piapi.storage", "piapi.errors"},
     "piapi.cli": {"piapi.services", "piapi.storage", "piapi.errors", "piapi.models", "piapi.clock", "piapi.app"}

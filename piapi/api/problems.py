@@ -85,6 +85,7 @@ PROBLEMS: dict[type[errors.PiApiError], tuple[int, str]] = {
     errors.HardwareError: (503, "hardware-unavailable"),
     errors.CameraTimeout: (504, "hardware-timeout"),
     errors.StorageFull: (507, "insufficient-storage"),
+    errors.DoesNotFit: (507, "insufficient-storage"),
     errors.AccessError: (403, "forbidden"),
     errors.ConfigurationError: (500, "internal-error"),
     errors.DatabaseUnusable: (500, "internal-error"),

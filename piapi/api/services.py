@@ -20,6 +20,7 @@ from piapi.services.photos import Photos
 from piapi.services.pins import Pins
 from piapi.services.sessions import Sessions
 from piapi.services.system import System
+from piapi.services.timelapses.timelapses import Timelapses
 from piapi.services.users import Users
 
 
@@ -41,6 +42,7 @@ class Services:
     bounds: CommandBounds
     metrics: Metrics
     system: System
+    timelapses: Timelapses
     clock: Clock
     emulated: bool
 

@@ -66,6 +66,12 @@ class FilmWriter:
             return self._tail.samples[-1].index if self._tail.samples else self._closed.last_index
 
     @property
+    def closed_index(self) -> int | None:
+        """The tick of the last frame that survives a power cut. None: none does."""
+        with self._state:
+            return self._closed.last_index
+
+    @property
     def frames(self) -> int:
         """In the film."""
         with self._state:

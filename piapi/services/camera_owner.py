@@ -63,6 +63,7 @@ class CameraOwner:
         self._rotation = 0
         self._controls: Mapping[str, ControlValue] = {}
         self._configured = False
+        self._expected = 0.0
         self._stopping = False
         self._thread: threading.Thread | None = None
         # Written by the owner's thread alone:
@@ -132,9 +133,10 @@ class CameraOwner:
         Raises CameraUnavailable, CameraBusy, and CameraTimeout when there is none within `timeout` seconds.
         """
         with self.jobs.place():
-            return self._take(request, timeout)
+            return self.take_tick(request, timeout)
 
-    def _take(self, request: StillRequest | None, timeout: float) -> Taken:
+    def take_tick(self, request: StillRequest | None, timeout: float) -> Taken:
+        """The same for a thread that is nobody's request, and so takes no place among these."""
         now = self._clock.monotonic()
         job = Job(request, now, now + timeout)
         if failure := self.failure:
@@ -146,6 +148,17 @@ class CameraOwner:
             return job.result.result(timeout + HANG_S)
         except TimeoutError:
             raise CameraTimeout(f"The camera delivered nothing within {timeout:g} s.") from None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs just now, and a picture can be had at once."""
+        return self._is_open and self._configured and self._failure is None
+
+    def expect(self, moment: float) -> None:
+        """There will be work at this moment: it is opened now, and runs at least until then."""
+        with self._changed:
+            self._expected = max(self._expected, moment)
+            self._changed.notify_all()
 
     def _wake(self) -> None:
         with self._changed:
@@ -177,8 +190,8 @@ class CameraOwner:
         if self.jobs or self.feed.viewers or self.capabilities is None or (self._is_open and not self._configured):
             return 0.0
         if self._is_open:
-            return max(self._last_needed + LINGER_S - now, 0.0)
-        return None
+            return max(max(self._last_needed, self._expected) + LINGER_S - now, 0.0)
+        return 0.0 if now <= self._expected else None
 
     def _step(self) -> None:
         if not self._is_open:

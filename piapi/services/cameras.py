@@ -147,10 +147,51 @@ class CameraService:
         request = StillRequest(across, down, dict(controls), raw)
         return self._taken(request, {**self._settings.controls, **controls})
 
-    def _taken(self, request: StillRequest | None, controls: Mapping[str, ControlValue]) -> Taken:
-        began, outcome = self._clock.monotonic(), "ok"
+    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue]) -> Taken:
+        """A still for a time-lapse. It takes no place among the requests that wait for cameras."""
+        across, down = self._turned(width, height)
+        request = StillRequest(across, down, dict(controls))
+        return self._taken(request, {**self._settings.controls, **controls}, is_tick=True)
+
+    def still_size(self, width: int, height: int, across: int, down: int) -> tuple[int, int]:
+        """The size in pixels of the file of a picture of `across` by `down`: as asked for by `width` and `height`, in
+        proportion where one side was named, else as configured."""
+        most = self.configured_size()
+        if most[0] <= across and most[1] <= down:  # a backend may deliver the whole sensor
+            across, down = most
+        if width and height:
+            return width, height
+        if width:
+            return width, max(1, round(width * down / across))
+        if height:
+            return max(1, round(height * across / down)), height
+        return across, down
+
+    def faults_of_still(self, width: int, height: int, controls: Mapping[str, ControlValue]) -> list[Fault]:
+        """What is wrong with a still that is asked for like this, as far as anything is known of the camera."""
+        faults: list[Fault] = []
         try:
-            return self.owner.take(request, self._timeout(controls))
+            self._check_size(width, height)
+        except Invalid as error:
+            faults += error.faults
+        try:
+            self._check_controls(controls)
+        except Invalid as error:
+            faults += error.faults
+        return faults
+
+    @property
+    def model(self) -> str | None:
+        """What the camera says it is; None before it was opened."""
+        return self.owner.capabilities.model if self.owner.capabilities else None
+
+    def _taken(
+        self, request: StillRequest | None, controls: Mapping[str, ControlValue], is_tick: bool = False
+    ) -> Taken:
+        began, outcome = self._clock.monotonic(), "ok"
+        take = self.owner.take_tick if is_tick else self.owner.take
+        try:
+            return take(request, self._timeout(controls))
         except HardwareError as error:
             outcome = type(error).__name__
             raise

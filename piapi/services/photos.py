@@ -64,14 +64,14 @@ class Photos:
         """Take a photo and keep it: on disk and synced when this returns, and with it what `along` make of it."""
         taken = camera.take(wanted.width, wanted.height, wanted.controls or {}, raw=wanted.format == "dng")
         picture, image = taken.picture, taken.picture.image
-        width, height = _size_of(wanted, camera, image.width, image.height)
+        width, height = image.width, image.height
         if wanted.format == "dng":
             data = taken.raw or b""
         else:
+            width, height = camera.still_size(wanted.width, wanted.height, width, height)
             data = image.encode(wanted.format, width=width, height=height, quality=wanted.quality)
-            model = camera.owner.capabilities.model if camera.owner.capabilities else None
             record = record_for(camera.name, picture.captured_at, wanted.label, picture.metadata, picture.emulated)
-            data = with_exif(data, picture.captured_at, model, picture.metadata, record)
+            data = with_exif(data, picture.captured_at, camera.model, picture.metadata, record)
         photo = Photo(
             seq=0,
             id=self._random(8).hex(),
@@ -180,19 +180,3 @@ class PhotoArchive:
     def close(self) -> None:
         """Give the place back. To be called once."""
         self._on_close()
-
-
-def _size_of(wanted: PhotoRequest, camera: CameraService, width: int, height: int) -> tuple[int, int]:
-    """The size of the file, in pixels: as asked for, in proportion where one side was named, else as configured."""
-    if wanted.format == "dng":
-        return width, height
-    across, down = camera.configured_size()
-    if across <= width and down <= height:  # a backend may deliver the whole sensor
-        width, height = across, down
-    if wanted.width and wanted.height:
-        return wanted.width, wanted.height
-    if wanted.width:
-        return wanted.width, max(1, round(wanted.width * height / width))
-    if wanted.height:
-        return max(1, round(wanted.height * width / height)), wanted.height
-    return width, height

@@ -19,13 +19,13 @@ PART = ".part"
 PENDING = ".pending"
 
 
-def write_durably(path: Path, data: bytes, incoming: Path) -> None:
-    """Put `data` at `path`; when this returns it survives a power cut.
+def write_durably(path: Path, data: bytes, incoming: Path, unique: str = "") -> None:
+    """Put `data` at `path`; when this returns it survives a power cut. `unique` tells files of the same name apart.
 
     Temporary file in `incoming` (a folder of the same file system, which a start empties), fsync, rename, fsync of the
     folder. Raises StorageFull (and leaves nothing) where the disk is full.
     """
-    part = incoming / (path.name + PART)
+    part = incoming / (unique + path.name + PART)
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)

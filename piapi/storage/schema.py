@@ -188,6 +188,71 @@ STEPS: tuple[str, ...] = (
         failed_closes INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     """,
+    # 4: time-lapses, their ledgers and renders
+    """
+    CREATE TABLE timelapses (
+        seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+        id           TEXT NOT NULL UNIQUE,
+        camera       TEXT NOT NULL,
+        plan         TEXT NOT NULL,          -- JSON
+        state        TEXT NOT NULL,
+        state_reason TEXT,
+        created_by   TEXT NOT NULL,
+        created_at   INTEGER NOT NULL,
+        started_at   INTEGER,                -- of tick 0, as the wall clock saw it
+        ended_at     INTEGER,
+        is_emulated  INTEGER NOT NULL,
+        boot_id      TEXT,                   -- tick 0 is at `boot_us` of CLOCK_BOOTTIME in this boot,
+        boot_us      INTEGER,                -- which is before its beginning when it was in an earlier one
+        anchor_us    INTEGER,                -- tick 0 by the wall clock, in microseconds since 1970
+        is_anchored  INTEGER NOT NULL,       -- whether that clock was believed
+        settled      INTEGER NOT NULL,       -- the last tick of which it is known what became of it
+        captured     INTEGER NOT NULL,
+        missed       INTEGER NOT NULL,
+        bytes        INTEGER NOT NULL,       -- of the frames that have been captured
+        lateness     TEXT NOT NULL,          -- JSON: how often which lateness was seen
+        memory       TEXT NOT NULL,          -- JSON: what exposure goes on from
+        is_film_done INTEGER NOT NULL        -- whether all of the film is closed
+    ) STRICT;
+    CREATE INDEX timelapses_by_camera ON timelapses (camera, seq);
+    CREATE INDEX timelapses_unfinished ON timelapses (seq) WHERE ended_at IS NULL OR is_film_done = 0;
+
+    CREATE TABLE frames (                    -- ticks that were captured
+        timelapse   INTEGER NOT NULL REFERENCES timelapses (seq),
+        tick        INTEGER NOT NULL,
+        due_at      INTEGER NOT NULL,
+        captured_at INTEGER NOT NULL,
+        lateness_us INTEGER NOT NULL,
+        size_bytes  INTEGER NOT NULL,
+        luminance   REAL,                    -- 0 to 1
+        has_file    INTEGER NOT NULL,
+        PRIMARY KEY (timelapse, tick)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE misses (                    -- runs of ticks that were due and not captured, all of one cause
+        timelapse INTEGER NOT NULL REFERENCES timelapses (seq),
+        first     INTEGER NOT NULL,
+        last      INTEGER NOT NULL,
+        due_at    INTEGER NOT NULL,          -- of the first
+        cause     TEXT NOT NULL,
+        PRIMARY KEY (timelapse, first)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE renders (
+        seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+        id           TEXT NOT NULL UNIQUE,
+        timelapse    TEXT NOT NULL,
+        wanted       TEXT NOT NULL,          -- JSON
+        state        TEXT NOT NULL,
+        requested_by TEXT NOT NULL,
+        created_at   INTEGER NOT NULL,
+        ended_at     INTEGER,
+        detail       TEXT,
+        size_bytes   INTEGER,
+        sha256       TEXT
+    ) STRICT;
+    CREATE INDEX renders_by_timelapse ON renders (timelapse, seq);
+    """,
 )
 
 VERSION = len(STEPS)

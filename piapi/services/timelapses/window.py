@@ -130,7 +130,8 @@ def check_window(window: Window, place: Place, after: datetime | None = None) ->
         for index, day in enumerate(window.days)
         if day not in DAYS
     ]
-    if not faults and Calendar(window, place).next_opening(after or datetime(2026, 1, 1, tzinfo=UTC)) is None:
+    since = after or datetime(2026, 1, 1, tzinfo=UTC)
+    if not faults and not (calendar := Calendar(window, place)).contains(since) and not calendar.next_opening(since):
         faults.append(Fault("/window", f"never opens: there is no time from {window.start} to {window.end} here"))
     return faults
 
