@@ -62,6 +62,9 @@ class Firmware:
     timestamps: bool = True
     scene: tuple[int, int, int] = (90, 120, 150)
     fail_write: Exception | None = None
+    analog_gain: Fraction = Fraction(2)
+    balance: tuple[Fraction, Fraction] = (Fraction(3, 2), Fraction(5, 4))
+    """What automatic white balance finds right, red and blue."""
     open: list[PiCamera] = field(default_factory=list)
     captures: list[tuple[tuple[int, int], bool, float]] = field(default_factory=list)
     """Of each: size, whether from the video port, timeout in seconds."""
@@ -139,7 +142,7 @@ class PiCamera:
         self._camera = object()
         self._framerate = Fraction(framerate)
         self._resolution = PiResolution(1280, 720)
-        self._settings: dict[str, Any] = {"shutter_speed": 0}
+        self._settings: dict[str, Any] = {"shutter_speed": 0, "awb_mode": "auto", "exposure_mode": "auto"}
         self.firmware.open.append(self)
 
     def _check_open(self) -> None:
@@ -166,6 +169,30 @@ class PiCamera:
     def exposure_speed(self) -> int:
         self._check_open()
         return int(self._settings["shutter_speed"]) or 9000
+
+    @property
+    def analog_gain(self) -> Fraction:
+        self._check_open()
+        return self.firmware.analog_gain
+
+    @property
+    def digital_gain(self) -> Fraction:
+        self._check_open()
+        return Fraction(1)
+
+    @property
+    def awb_gains(self) -> tuple[Fraction, Fraction]:
+        self._check_open()
+        by_hand = self._settings["awb_mode"] == "off"
+        return self._settings.get("awb_gains", (Fraction(0), Fraction(0))) if by_hand else self.firmware.balance
+
+    @awb_gains.setter
+    def awb_gains(self, value: tuple[float, float]) -> None:
+        self._check_open()
+        if not all(0.0 <= gain <= 8.0 for gain in value):
+            raise PiCameraValueError(f"Invalid gain(s) in {value}")
+        red, blue = value
+        self._settings["awb_gains"] = Fraction(red).limit_denominator(65536), Fraction(blue).limit_denominator(65536)
 
     def _get_resolution(self) -> Any:
         return self._resolution
@@ -235,6 +262,7 @@ for _name in ("contrast", "saturation", "sharpness"):
     setattr(PiCamera, _name, _setting(_name, lambda value: isinstance(value, int) and -100 <= value <= 100))
 PiCamera.brightness = _setting("brightness", lambda value: isinstance(value, int) and 0 <= value <= 100)
 PiCamera.awb_mode = _setting("awb_mode", lambda value: value in _AWB)
+PiCamera.exposure_mode = _setting("exposure_mode", lambda value: value in ("off", "auto", "night"))
 PiCamera.shutter_speed = _setting("shutter_speed", lambda value: isinstance(value, int) and value >= 0)
 
 

@@ -42,6 +42,7 @@ CAMERA_MODULE_3 = {
     "AnalogueGain": (1.1228070259094238, 16.0, 1.0),
     "AwbEnable": (False, True, None),
     "AwbMode": (0, 7, 0),
+    "ColourGains": (0.0, 32.0, None),
     "AfMode": (0, 2, 0),
     "AfTrigger": (0, 1, 0),
     "LensPosition": (0.0, 32.0, 1.0),
@@ -71,6 +72,8 @@ class Sensor:
     only_yuyv: bool = False
     metered_us: int = 12000
     """What automatic exposure finds right."""
+    balance: tuple[float, float] = (2.125, 1.75)
+    """The gains that automatic white balance finds right, red and blue."""
     scanning_frames: int = 3
     """For so many frames the lens moves, once it was told to focus."""
 
@@ -410,7 +413,9 @@ class Picamera2:
                 raise RuntimeError(f"Control {name} is not advertised by libcamera")
             if name in _WHOLE_NUMBERS and not isinstance(value, int):
                 raise RuntimeError("Unable to cast Python instance to C++ type")
-            if name == "AeEnable" and not isinstance(value, bool):
+            if name in ("AeEnable", "AwbEnable") and not isinstance(value, bool):
+                raise RuntimeError("Unable to cast Python instance to C++ type")
+            if name == "ColourGains" and not (len(value) == 2 and all(isinstance(gain, float) for gain in value)):
                 raise RuntimeError("Unable to cast Python instance to C++ type")
             self._pending[name] = value
 
@@ -430,6 +435,8 @@ class Picamera2:
         self._queued: list[dict[str, Any]] = [{} for _ in range(self.camera_config["buffer_count"])]
         self._scanning = self._sensor.scanning_frames
         self._automatic_us = self._sensor.metered_us
+        self._gains, self._gains_held = self._sensor.balance, False
+        self._balance(self._in_force)
         self._frames = 0
         self._row_at = self.pi.clock.monotonic() + 0.1
         self.started = True
@@ -498,6 +505,7 @@ class Picamera2:
         self._in_force = {**self._in_force, **lens}
         if "AfTrigger" in controls or "AfMode" in controls:
             self._scanning = self._sensor.scanning_frames
+        self._balance(controls)
         request = CompletedRequest(self, self._frames, self._metadata(), dict(self._in_force))
         self._scanning = max(self._scanning - 1, 0)
         self._frames += 1
@@ -511,6 +519,16 @@ class Picamera2:
         while len(self._completed) > kept:
             self._completed.pop(0).release()
 
+    def _balance(self, controls: Mapping[str, Any]) -> None:
+        """As the IPA does: switched off, white balance stays as it is; given gains hold, but 0 is automatic."""
+        given = controls.get("ColourGains")
+        if "AwbEnable" in controls or given is not None:
+            self._gains_held = controls.get("AwbEnable") is False or all(given or (0.0,))
+        if given is not None and all(given):
+            self._gains = given
+        elif not self._gains_held:
+            self._gains = self._sensor.balance
+
     def _metadata(self) -> dict[str, Any]:
         metadata = {
             "SensorTimestamp": round(self._row_at * 1e9),
@@ -518,6 +536,7 @@ class Picamera2:
             "AnalogueGain": self._in_force.get("AnalogueGain") or 2.0,
             "DigitalGain": 1.0,
             "Lux": 400.123456,
+            "ColourGains": self._gains,
             "ColourTemperature": 4500,
             "SensorTemperature": 41.0,
             "FrameDuration": round(self._duration() * 1e6),

@@ -509,6 +509,7 @@ class FakeKernel:
 
     def __init__(self) -> None:
         self.set: list[tuple[int, int]] = []
+        self.mute = False
         self.driver, self.caps = b"uvcvideo", 0x84200001
         self.node_caps = 0x04200001
         self.sizes = [(640, 480), (1280, 720), (320, 240)]
@@ -535,6 +536,9 @@ class FakeKernel:
         elif number == 37:
             control, index = struct.unpack_from("=II", buffer)
             self._refuse_unless(control == 0x9A0901 and index in (1, 3))
+        elif number == 27:
+            self._refuse_unless(not self.mute)
+            struct.pack_into("=i", buffer, 4, self.ranges[struct.unpack_from("=I", buffer)[0]][2])
         else:
             assert number == 28
             self.set.append(struct.unpack_from("=Ii", buffer))
@@ -566,10 +570,12 @@ def test_a_device_tells_what_it_is(kernel: FakeKernel, tmp_path: Path) -> None:
 
 def test_webcam_controls_have_the_known_names_and_units(kernel: FakeKernel) -> None:
     offered = WebcamControls(0).offered
-    assert set(offered) == {"brightness", "exposure", "exposure_s", "white_balance", "focus_mode"}
+    balance = {"white_balance", "colour_temperature_k"}
+    assert set(offered) == {"brightness", "exposure", "exposure_s", "focus_mode"} | balance
+    assert (offered["colour_temperature_k"].min, offered["colour_temperature_k"].max) == (2800, 6000)
     assert (offered["brightness"].min, offered["brightness"].max, offered["brightness"].default) == (-64, 64, 0)
     assert (offered["exposure_s"].min, offered["exposure_s"].max) == (0.0003, 0.2047)
-    assert offered["white_balance"].choices == ("auto", "tungsten", "fluorescent", "daylight")
+    assert offered["white_balance"].choices == ("auto", "tungsten", "fluorescent", "daylight", "manual")
 
 
 def test_webcam_controls_are_set_switch_first_and_go_back_to_their_defaults(kernel: FakeKernel) -> None:
@@ -587,6 +593,23 @@ def test_webcam_controls_are_set_switch_first_and_go_back_to_their_defaults(kern
         with pytest.raises(UnsupportedControl):
             controls.hold({"focus_mode": "manual", **wrong})
     assert kernel.set == []
+
+
+def test_a_webcam_tells_what_it_has_chosen_and_holds_it_as_often_as_it_is_told(kernel: FakeKernel) -> None:
+    controls = WebcamControls(0)
+    controls.hold({})
+    chosen = controls.in_force()
+    assert chosen == {"exposure_s": 0.025, "colour_temperature_k": 4600.0}
+    for _ in range(2):  # between them the camera sets both as it likes
+        kernel.set.clear()
+        controls.hold({"exposure": "manual", "white_balance": "manual", **chosen})
+        assert kernel.set == [(0x9A0901, 1), (0x9A0902, 250), (0x98090C, 0), (0x98091A, 4600)]
+        controls.hold({})
+    kernel.set.clear()
+    controls.hold({"white_balance": "manual"})
+    assert kernel.set == [(0x98090C, 0)], "it stays where it is"
+    kernel.mute = True
+    assert controls.in_force() == {}
 
 
 def test_a_missing_or_unusable_device_is_told(camera_of: Any) -> None:

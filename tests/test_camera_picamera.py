@@ -6,6 +6,7 @@ import io
 import sys
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 
 import PIL.Image
 import pytest
@@ -63,7 +64,7 @@ def test_frames_are_the_jpegs_of_the_camera_untouched(
     camera.open()
     frame = camera.read(clock.monotonic() + 5)
     assert isinstance(frame.image, JpegImage) and frame.image.data == firmware.jpeg((640, 480))
-    assert frame.metadata == {"exposure_s": 0.009}
+    assert frame.metadata == {"exposure_s": 0.009, "gain": 2.0, "red_gain": 1.5, "blue_gain": 1.25}
     assert frame.exposed_at < clock.monotonic()
 
 
@@ -174,6 +175,32 @@ def test_controls_reach_the_camera_and_return_to_their_defaults(
     assert (device.brightness, device.awb_mode, device.shutter_speed) == (50, "auto", 0)
     camera.configure({"exposure": "manual"})
     assert device.shutter_speed == 9000, "the time in force is held"
+
+
+def test_manual_exposure_holds_the_gains_once_they_have_settled(
+    camera: PicameraCamera, firmware: fake_picamera.Firmware
+) -> None:
+    camera.open()
+    [device] = firmware.open
+    camera.configure({"exposure_s": 0.02})
+    assert device.exposure_mode == "off"
+    camera.configure({})
+    assert device.exposure_mode == "auto"
+    firmware.analog_gain = Fraction(0)
+    camera.configure({"exposure_s": 0.02})
+    assert device.exposure_mode == "auto", "held at 0 they would make black pictures"
+
+
+def test_white_balance_can_be_held(camera: PicameraCamera, firmware: fake_picamera.Firmware, clock: FakeClock) -> None:
+    camera.open()
+    [device] = firmware.open
+    camera.configure({"white_balance": "manual"})
+    assert device.awb_mode == "off" and device.awb_gains == firmware.balance, "those in force are held"
+    camera.configure({"red_gain": 1.8, "blue_gain": 2.4})
+    seen = camera.read(clock.monotonic() + 5).metadata
+    assert device.awb_mode == "off" and (seen["red_gain"], seen["blue_gain"]) == (1.8, 2.4)
+    camera.configure({"white_balance": "auto", "red_gain": 1.8})
+    assert device.awb_mode == "auto"
 
 
 def test_controls_of_a_still_hold_for_it_alone(

@@ -348,6 +348,7 @@ def test_our_controls_are_those_of_libcamera() -> None:
         "AnalogueGain": 0.0,
         "FrameDurationLimits": (69669, 220535845),
         "AwbMode": 0,
+        "AwbEnable": True,
         "AfMode": 2,
     }
     held = {"exposure": "manual", "white_balance": "daylight", "focus_mode": "auto", "contrast": 2.0}
@@ -363,6 +364,37 @@ def test_our_controls_are_those_of_libcamera() -> None:
     }
     assert values_of({"focus_position": 0.0}, CAMERA_MODULE_3, 0, 30)["LensPosition"] == 0.0
     assert values_of({"exposure": "auto", "exposure_s": 1.0}, CAMERA_MODULE_3, 0, 30)["ExposureTime"] == 0
+
+
+def test_white_balance_is_held_by_its_gains() -> None:
+    def told(**held: Any) -> dict[str, Any]:
+        values = values_of(held, CAMERA_MODULE_3, 0, 30)
+        return {name: values[name] for name in ("AwbMode", "AwbEnable", "ColourGains") if name in values}
+
+    manual = {"AwbMode": 0, "AwbEnable": False}
+    assert told(red_gain=1.5, blue_gain=2.25) == {**manual, "ColourGains": (1.5, 2.25)}
+    assert told(white_balance="manual", blue_gain=2.25) == {**manual, "ColourGains": (1.0, 2.25)}
+    assert told(white_balance="manual") == manual, "libcamera keeps the gains in force"
+    assert told(white_balance="daylight", red_gain=1.5) == {"AwbMode": 5, "AwbEnable": True}
+    old = {name: range_ for name, range_ in CAMERA_MODULE_3.items() if name != "AwbEnable"}
+    assert values_of({}, old, 0, 30)["ColourGains"] == (0.0, 0.0), "given back to the camera"
+    monochrome = {name: range_ for name, range_ in CAMERA_MODULE_3.items() if name != "ColourGains"}
+    assert "manual" not in (offered(monochrome)["white_balance"].choices or ())
+    assert described({"ColourGains": (1.23456, 2.0)}) == {"red_gain": 1.235, "blue_gain": 2.0}
+
+
+def test_held_white_balance_stays_when_the_light_changes(camera: Picamera2Camera, pi: Pi, clock: FakeClock) -> None:
+    def gains() -> tuple[Any, Any]:
+        seen = camera.capture(StillRequest(), clock.monotonic() + 10).metadata
+        return seen["red_gain"], seen["blue_gain"]
+
+    camera.open()
+    assert gains() == (2.125, 1.75)
+    camera.configure({"white_balance": "manual", "red_gain": 2.125, "blue_gain": 1.75})
+    pi.sensors[0].balance = (1.25, 3.0)
+    assert gains() == (2.125, 1.75)
+    camera.configure({})
+    assert gains() == (1.25, 3.0)
 
 
 def test_what_libcamera_does_not_name_is_not_offered() -> None:

@@ -210,6 +210,37 @@ def test_white_balance_for_another_light_turns_the_picture_blue(camera: Simulate
     assert planes_of(blue)[1].mean() > planes_of(plain)[1].mean() + 10
 
 
+def test_white_balance_that_is_held_lets_the_evening_turn_red(camera: SimulatedCamera, clock: StepClock) -> None:
+    def redness() -> float:
+        _, u, v = planes_of(camera.read(clock.seconds + 1))
+        return float(v.mean() - u.mean())
+
+    noon = camera.read(clock.seconds + 1).metadata
+    held = {name: noon[name] for name in ("red_gain", "blue_gain")}
+    plain = redness()
+    camera.configure({"white_balance": "manual", **held})
+    assert redness() == pytest.approx(plain, abs=1)
+    clock.seconds += DAY_S * 10.5 / 24  # the sun sets
+    camera.configure({})
+    for _ in range(20):  # exposure settles
+        camera.read(clock.seconds + 1)
+    automatic, frame = redness(), camera.read(clock.seconds + 1)
+    assert frame.metadata["blue_gain"] > held["blue_gain"] and frame.metadata["red_gain"] < held["red_gain"]
+    camera.configure({"white_balance": "manual"})
+    assert redness() == pytest.approx(automatic, abs=1), "the gains in force are held"
+    camera.configure(held)
+    assert redness() > automatic + 10
+    assert camera.read(clock.seconds + 1).metadata["red_gain"] == held["red_gain"]
+
+
+def test_exposure_that_is_held_lets_the_evening_go_dark(camera: SimulatedCamera, clock: StepClock) -> None:
+    noon = camera.read(clock.seconds + 1)
+    held = {name: noon.metadata[name] for name in ("exposure_s", "gain")}
+    clock.seconds += DAY_S * 10.5 / 24
+    camera.configure({"exposure": "manual", **held})
+    assert brightness_of(camera.read(clock.seconds + 1)) < brightness_of(noon) / 2
+
+
 @pytest.mark.parametrize("factor", [0.25, 0.5, 1.0])
 def test_manual_exposure_scales_the_light(camera: SimulatedCamera, clock: StepClock, factor: float) -> None:
     automatic = with_controls(camera, clock)

@@ -84,8 +84,13 @@ class Capabilities:
     """What an opened camera can do. Known names of controls, so that clients see the same ones on every backend:
 
     `brightness`, `contrast`, `saturation`, `sharpness` (as the backend scales them), `exposure` (`auto`, `manual`),
-    `exposure_s` (seconds), `gain` (1 is none), `white_balance` (a choice), `focus_mode` (`auto`, `manual`,
-    `continuous`), `focus_position` (dioptres, 0 is infinity).
+    `exposure_s` (seconds), `gain` (1 is none), `white_balance` (a choice; `manual` where it can be held), `red_gain`
+    and `blue_gain` (its factors over green) or `colour_temperature_k` (kelvin, what a webcam has instead),
+    `focus_mode` (`auto`, `manual`, `continuous`), `focus_position` (dioptres, 0 is infinity).
+
+    Those with a number mean manual where nothing else is said; manual without the number holds what is in force now,
+    but a gain that is not named is 1. Where a frame's metadata has such a number under automatic control, setting it
+    makes a picture like that frame.
     """
 
     model: str
@@ -125,7 +130,7 @@ class Frame:
     exposed_at: float
     """When its exposure began, in seconds of the monotonic clock; as near as the device can tell."""
     metadata: Mapping[str, ControlValue] = field(default_factory=dict)
-    """What the camera says of it: `exposure_s`, `gain`, `lux`, `colour_temperature_k`, `focus_position`, …"""
+    """What the camera says of it: `exposure_s`, `gain`, `red_gain`, `blue_gain`, `lux`, `colour_temperature_k`, …"""
 
 
 @dataclass(frozen=True, slots=True)

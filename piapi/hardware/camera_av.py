@@ -108,7 +108,7 @@ class AvCamera:
                 if arrival.since < called or (settling := settling - 1) >= 0:
                     continue
                 if (image := live if limit == self._limit else self._image(arrival, limit)) is not None:
-                    return Still(image, arrival.exposed_at)
+                    return Still(image, arrival.exposed_at, self._controls.in_force() if self._controls else {})
         finally:
             if request.controls:
                 self._hold(self._held)

@@ -24,7 +24,9 @@ _ERRORS = (ImportError, OSError, RuntimeError)
 _FIRST_FRAME_S = 5.0
 _SETTLING_FRAMES = 5  # until a change of controls shows
 _SCALES = {"brightness": (50, 0), "contrast": (0, -100), "saturation": (0, -100), "sharpness": (0, -100)}
-_BALANCE = Control("auto", choices=("auto", "daylight", "cloudy", "shade", "tungsten", "fluorescent", "incandescent"))
+_LIGHTS = ("auto", "daylight", "cloudy", "shade", "tungsten", "fluorescent", "incandescent")
+_BALANCE = Control("auto", choices=(*_LIGHTS, "manual"))
+_COLOUR_GAIN = Control(None, 0.1, 8.0)
 _EXPOSURE = Control("auto", choices=("auto", "manual"))
 
 
@@ -51,6 +53,7 @@ class PicameraCamera:
         self._controls = {name: Control(default, least, 100) for name, (default, least) in _SCALES.items()}
         shutter = Control(None, 1e-5, 1 / config.fps)  # the stream's rate bounds it
         self._controls |= {"exposure": _EXPOSURE, "exposure_s": shutter, "white_balance": _BALANCE}
+        self._controls |= {"red_gain": _COLOUR_GAIN, "blue_gain": _COLOUR_GAIN}
 
     def open(self) -> Capabilities:
         """Take the camera, and wait for the first frame of its stream."""
@@ -82,8 +85,8 @@ class PicameraCamera:
         with self._explained():
             camera = self._opened()
             data, received = self._frames.next(deadline, lambda: camera.wait_recording(0))
-            exposure_s = camera.exposure_speed / 1e6
-        return Frame(JpegImage(data), received - exposure_s, {"exposure_s": exposure_s})
+            metadata = self._metadata()
+        return Frame(JpegImage(data), received - float(metadata["exposure_s"]), metadata)
 
     def capture(self, request: StillRequest, deadline: float, on_frame: Callable[[Frame], None] = ignore) -> Still:
         """A picture of the stream, or one as large as asked for from the still port."""
@@ -124,7 +127,13 @@ class PicameraCamera:
             self._camera.CAPTURE_TIMEOUT = max(deadline - began, 0.001)
             self._camera.capture(picture, "jpeg", use_video_port=False, quality=95)
             self._stream()
-            return Still(JpegImage(picture.getvalue()), began, {"exposure_s": self._camera.exposure_speed / 1e6})
+            return Still(JpegImage(picture.getvalue()), began, self._metadata())
+
+    def _metadata(self) -> dict[str, ControlValue]:
+        camera = self._camera
+        red, blue = (round(float(gain), 3) for gain in camera.awb_gains)
+        gain = round(float(camera.analog_gain) * float(camera.digital_gain), 3)
+        return {"exposure_s": camera.exposure_speed / 1e6, "gain": gain, "red_gain": red, "blue_gain": blue}
 
     def _opened(self) -> Any:
         if self._camera is None:
@@ -136,10 +145,22 @@ class PicameraCamera:
             camera = self._opened()
             for name, (default, _) in _SCALES.items():
                 setattr(camera, name, round(float(held.get(name, default))))
-            camera.awb_mode = str(held.get("white_balance", "auto")).replace("daylight", "sunlight")
+            self._set_white_balance(held)
             manual = held.get("exposure", "manual" if "exposure_s" in held else "auto") == "manual"
             wanted = round(float(held["exposure_s"]) * 1e6) if "exposure_s" in held else camera.exposure_speed
             camera.shutter_speed = wanted if manual else 0
+            # Off holds the gains, which else make up for a shutter time; before they have settled they may be 0: black.
+            has_gains = camera.analog_gain >= 1 and camera.digital_gain >= 1
+            camera.exposure_mode = "off" if manual and has_gains else "auto"
+
+    def _set_white_balance(self, held: Mapping[str, ControlValue]) -> None:
+        camera, gains = self._camera, {"red_gain", "blue_gain"} & set(held)
+        choice = str(held.get("white_balance", "manual" if gains else "auto"))
+        now = camera.awb_gains
+        camera.awb_mode = {"manual": "off", "daylight": "sunlight"}.get(choice, choice)
+        if choice == "manual":
+            named = float(held.get("red_gain", 1.0)), float(held.get("blue_gain", 1.0))
+            camera.awb_gains = named if gains else now
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

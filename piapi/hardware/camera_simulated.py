@@ -25,12 +25,22 @@ from piapi.hardware.base import (
     StillRequest,
     ignore,
 )
-from piapi.hardware.scene import WHITE_BALANCES, Exposure, Light, Scene, Tone, hour_at, write_over
+from piapi.hardware.scene import (
+    WHITE_BALANCES,
+    Exposure,
+    Light,
+    Scene,
+    Tone,
+    cast_of,
+    gains_of,
+    hour_at,
+    write_over,
+)
 
-#: Those of a Camera Module 3 (Sony IMX708), and what is often asked for.
 #: Pixels of a side that the scene needs; smaller pictures are scaled when they are encoded.
 SMALLEST = 64
 
+#: Those of a Camera Module 3 (Sony IMX708), and what is often asked for.
 RESOLUTIONS = ((4608, 2592), (2304, 1296), (1920, 1080), (1280, 720), (640, 480))
 
 CONTROLS: Mapping[str, Control] = {
@@ -40,7 +50,9 @@ CONTROLS: Mapping[str, Control] = {
     "exposure": Control("auto", choices=("auto", "manual")),
     "exposure_s": Control(None, 0.0001, 60.0),
     "gain": Control(None, 1.0, 16.0),
-    "white_balance": Control("auto", choices=tuple(WHITE_BALANCES)),
+    "white_balance": Control("auto", choices=(*WHITE_BALANCES, "manual")),
+    "red_gain": Control(None, 0.1, 8.0),
+    "blue_gain": Control(None, 0.1, 8.0),
 }
 
 #: Seconds in which automatic exposure gets two thirds of the way to the right one.
@@ -136,6 +148,7 @@ class SimulatedCamera:
         self._frames = 0
         self._next_due = 0.0
         self._metered: Exposure | None = None
+        self._gains: tuple[float, float] | None = None
 
     def open(self) -> Capabilities:
         """Draw what stands still. The scene goes on from where it was when it was first opened."""
@@ -147,7 +160,7 @@ class SimulatedCamera:
             raise CameraUnavailable("The simulated camera is in use by another program.")
         self._plugged = fault.unplugged_times
         self._scene = Scene(*self._size)
-        self._controls, self._metered = {}, None
+        self._controls, self._metered, self._gains = {}, None, None
         self._next_due = self._clock.monotonic()
         self._begun = self._next_due if self._begun is None else self._begun
         return Capabilities("Simulated camera", emulated=True, resolutions=RESOLUTIONS, controls=CONTROLS)
@@ -201,12 +214,13 @@ class SimulatedCamera:
 
     def _frame(self, scene: Scene, begins: float, controls: Mapping[str, ControlValue], exposure: Exposure) -> Frame:
         light = self._light(begins)
+        gains = self._balance(controls, light)
         tone = Tone(
             light=exposure.product / light.exposure.product,
             brightness=float(controls.get("brightness", 0.0)),
             contrast=float(controls.get("contrast", 1.0)),
             saturation=float(controls.get("saturation", 1.0)),
-            white_balance=str(controls.get("white_balance", "auto")),
+            cast=cast_of(gains, light.balance) if gains != light.balance else (0.0, 0.0),
         )
         self._frames += 1
         picture = tone.applied(scene.draw(begins - (self._begun or 0.0)))
@@ -218,10 +232,23 @@ class SimulatedCamera:
             "frame": self._frames,
             "exposure_s": round(exposure.seconds, 6),
             "gain": round(exposure.gain, 3),
+            "red_gain": round(gains[0], 3),
+            "blue_gain": round(gains[1], 3),
             "lux": round(light.lux, 1),
             "colour_temperature_k": round(light.kelvin),
         }
         return Frame(picture, begins, metadata)
+
+    def _balance(self, controls: Mapping[str, ControlValue], light: Light) -> tuple[float, float]:
+        """The gains of red and blue that these controls mean in this light; those of the last frame are in force."""
+        named = {"red_gain", "blue_gain"} & set(controls)
+        choice = str(controls.get("white_balance", "manual" if named else "auto"))
+        if choice != "manual":
+            self._gains = gains_of(WHITE_BALANCES[choice], light.balance)
+        elif named:
+            self._gains = float(controls.get("red_gain", 1.0)), float(controls.get("blue_gain", 1.0))
+        self._gains = self._gains or light.balance
+        return self._gains
 
     def _light(self, moment: float) -> Light:
         return Light(hour_at(moment - (self._begun or 0.0)))

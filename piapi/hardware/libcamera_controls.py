@@ -27,6 +27,8 @@ _SCALES = {
 #: In the order of AwbModeEnum; the last of it, custom, is left out.
 _WHITE_BALANCES = ("auto", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy")
 
+_LEAST_COLOUR_GAIN = 0.1  # libcamera takes 0 as automatic
+
 #: In the order of AfModeEnum.
 _FOCUS_MODES = ("manual", "auto", "continuous")
 _SCANNING, _FOCUSED, _FAILED = 1, 2, 3  # AfStateEnum
@@ -58,7 +60,12 @@ def offered(ranges: Ranges) -> dict[str, Control]:
     if "AnalogueGain" in ranges:
         controls["gain"] = Control(None, float(ranges["AnalogueGain"][0]), float(ranges["AnalogueGain"][1]))
     if "AwbMode" in ranges:
-        controls["white_balance"] = Control("auto", choices=_WHITE_BALANCES[: ranges["AwbMode"][1] + 1])
+        held = ("manual",) if "ColourGains" in ranges else ()
+        controls["white_balance"] = Control("auto", choices=(*_WHITE_BALANCES[: ranges["AwbMode"][1] + 1], *held))
+        if held:
+            least, greatest, _ = ranges["ColourGains"]
+            for name in ("red_gain", "blue_gain"):
+                controls[name] = Control(None, max(float(least), _LEAST_COLOUR_GAIN), float(greatest))
     if "AfMode" in ranges:
         controls["focus_mode"] = Control("continuous", choices=_FOCUS_MODES[: ranges["AfMode"][1] + 1])
     if "LensPosition" in ranges:
@@ -91,7 +98,7 @@ def values_of(held: Mapping[str, ControlValue], ranges: Ranges, metered_us: int,
         least, greatest, _ = ranges["FrameDurationLimits"]
         values["FrameDurationLimits"] = (min(max(int(least), round(1e6 / fps)), int(greatest)), int(greatest))
     if "white_balance" in known:
-        values["AwbMode"] = _WHITE_BALANCES.index(str(held.get("white_balance", "auto")))
+        values |= _white_balance(held, ranges)
     if "focus_mode" in known:
         values |= _focus(held, ranges)
     return values
@@ -110,6 +117,21 @@ def _exposure(held: Mapping[str, ControlValue], ranges: Ranges, metered_us: int)
     if "AnalogueGain" in ranges:
         least, greatest, _ = ranges["AnalogueGain"]
         values["AnalogueGain"] = min(max(float(held.get("gain", 1.0)), least), greatest) if manual else 0.0
+    return values
+
+
+def _white_balance(held: Mapping[str, ControlValue], ranges: Ranges) -> dict[str, Any]:
+    """Gains without a choice mean manual. Without gains libcamera keeps those that it has; one left out is 1."""
+    gains = {"red_gain", "blue_gain"} & set(held)
+    choice = str(held.get("white_balance", "manual" if gains else "auto"))
+    manual = choice == "manual"
+    values: dict[str, Any] = {"AwbMode": 0 if manual else _WHITE_BALANCES.index(choice)}
+    if "AwbEnable" in ranges:
+        values["AwbEnable"] = not manual
+    if manual and gains:
+        values["ColourGains"] = float(held.get("red_gain", 1.0)), float(held.get("blue_gain", 1.0))
+    elif not manual and "ColourGains" in ranges and "AwbEnable" not in ranges:
+        values["ColourGains"] = 0.0, 0.0  # gives them back to the camera
     return values
 
 
@@ -167,8 +189,10 @@ def exposed_at(metadata: Mapping[str, Any], otherwise: float) -> float:
 
 def described(metadata: Mapping[str, Any]) -> dict[str, ControlValue]:
     """What libcamera says of a frame, under our names and in our units."""
-    return {
+    gains = metadata.get("ColourGains") or ()
+    said: dict[str, ControlValue] = {
         ours: round(metadata[theirs] * unit, 6) if unit != 1.0 else round(float(metadata[theirs]), 3)
         for theirs, (ours, unit) in _METADATA.items()
         if metadata.get(theirs) is not None
     }
+    return said | {ours: round(float(gain), 3) for ours, gain in zip(("red_gain", "blue_gain"), gains, strict=False)}

@@ -1,12 +1,13 @@
 """A webcam's own controls, through V4L2, under the names of `base.Capabilities`.
 
 Offered is what can be said in our units: brightness, contrast, saturation and sharpness on the camera's scale, the
-exposure time, white balance, and whether the lens focuses by itself. `gain` and `focus_position` are not: a webcam
-counts them in steps of its own, which are neither factors nor dioptres.
+exposure time, white balance by its colour temperature, and whether the lens focuses by itself. `gain`, `red_gain`,
+`blue_gain` and `focus_position` are not: a webcam counts them in steps of its own, neither factors nor dioptres.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Mapping
 
@@ -14,7 +15,7 @@ from piapi.errors import CameraUnavailable, UnsupportedControl
 from piapi.hardware import v4l2
 from piapi.hardware.base import Control, ControlValue
 
-_S_CTRL, _QUERYCTRL, _QUERYMENU = 0xC008561C, 0xC0445624, 0xC02C5625
+_G_CTRL, _S_CTRL, _QUERYCTRL, _QUERYMENU = 0xC008561B, 0xC008561C, 0xC0445624, 0xC02C5625
 _DISABLED = 0x0001 | 0x0004  # V4L2_CTRL_FLAG_DISABLED, V4L2_CTRL_FLAG_READ_ONLY
 
 #: linux/v4l2-controls.h
@@ -26,6 +27,10 @@ _FOCUS_AUTO = 0x9A090C
 _MANUAL_EXPOSURE = 1
 _AUTOMATIC_EXPOSURES = (3, 0)  # aperture priority (a webcam has no iris, so the time alone is automatic), full
 _EXPOSURE_UNIT_S = 1e-4
+
+#: What a switch rules, and where the switch stands when that is set by hand.
+_RULED = {_EXPOSURE_AUTO: _EXPOSURE_ABSOLUTE, _AUTO_WHITE_BALANCE: _WHITE_BALANCE_TEMPERATURE}
+_BY_HAND = {_EXPOSURE_AUTO: _MANUAL_EXPOSURE, _AUTO_WHITE_BALANCE: 0}
 
 #: Colour temperatures in kelvin, as lamps and skies have them.
 _LIGHTS = {"tungsten": 2800, "fluorescent": 4000, "daylight": 5500, "cloudy": 6500}
@@ -62,7 +67,8 @@ class WebcamControls:
         limits = self._query(_WHITE_BALANCE_TEMPERATURE)
         if limits is not None and self._query(_AUTO_WHITE_BALANCE) is not None:
             lights = [light for light, kelvin in _LIGHTS.items() if limits[0] <= kelvin <= limits[1]]
-            self.offered["white_balance"] = Control(default="auto", choices=("auto", *lights))
+            self.offered["white_balance"] = Control(default="auto", choices=("auto", *lights, "manual"))
+            self.offered["colour_temperature_k"] = Control(default=None, min=limits[0], max=limits[1])
 
     def check(self, controls: Mapping[str, ControlValue]) -> None:
         """Raise UnsupportedControl for the first of them that `hold` would not take."""
@@ -80,6 +86,22 @@ class WebcamControls:
             if self._held.get(cid) != value:
                 self._set(cid, value, asked_for=defaults.get(cid) != value)
                 self._held[cid] = value
+                if value != _BY_HAND.get(cid, value):  # from now on the camera sets this one itself
+                    self._held.pop(_RULED[cid], None)
+
+    def in_force(self) -> dict[str, ControlValue]:
+        """What the camera itself has set of exposure time and white balance, where it tells. It takes some
+        milliseconds to answer."""
+        seen: dict[str, ControlValue] = {}
+        for name, cid, unit in (
+            ("exposure_s", _EXPOSURE_ABSOLUTE, _EXPOSURE_UNIT_S),
+            ("colour_temperature_k", _WHITE_BALANCE_TEMPERATURE, 1.0),
+        ):
+            if name in self.offered:
+                with contextlib.suppress(OSError):
+                    _cid, value = v4l2.ioctl(self._fd, _G_CTRL, "=Ii", cid, 0)
+                    seen[name] = round(float(value) * unit, 6)
+        return seen
 
     def _settings(self, controls: Mapping[str, ControlValue]) -> dict[int, int]:
         """Numbers to set, in the order in which they take effect: a switch before what it sets free."""
@@ -92,10 +114,13 @@ class WebcamControls:
             if manual and seconds is not None:
                 settings[_EXPOSURE_ABSOLUTE] = max(1, round(float(seconds) / _EXPOSURE_UNIT_S))
         if "white_balance" in self.offered:
-            light = str(controls.get("white_balance", "auto"))
+            kelvin = controls.get("colour_temperature_k")
+            light = str(controls.get("white_balance", "auto" if kelvin is None else "manual"))
             settings[_AUTO_WHITE_BALANCE] = int(light == "auto")
-            if light != "auto":
+            if light in _LIGHTS:
                 settings[_WHITE_BALANCE_TEMPERATURE] = _LIGHTS[light]
+            elif light == "manual" and kelvin is not None:
+                settings[_WHITE_BALANCE_TEMPERATURE] = round(float(kelvin))
         if "focus_mode" in self.offered:
             settings[_FOCUS_AUTO] = int(controls.get("focus_mode", "continuous") == "continuous")
         return settings

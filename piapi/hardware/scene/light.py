@@ -24,6 +24,11 @@ _PRODUCT = 100.0
 _AUTO_LONGEST_S = 1 / 30
 _AUTO_MOST_GAIN = 16.0
 
+#: Gains of red and blue, over green, for daylight of so many kelvin, and the powers by which the colour of the light
+#: changes them: the redder it is, the more blue is missing.
+_DAYLIGHT_K, _DAYLIGHT_GAINS = 5500.0, (2.1, 1.8)
+_GAIN_POWERS = (0.6, -0.7)
+
 
 @dataclass(frozen=True, slots=True)
 class _Key:
@@ -132,6 +137,15 @@ class Light:
     def kelvin(self) -> float:
         """Colour temperature."""
         return self._between(self._low.kelvin, self._high.kelvin)
+
+    @property
+    def balance(self) -> tuple[float, float]:
+        """The gains of red and blue that automatic white balance settles on."""
+        red, blue = (
+            gain * (self.kelvin / _DAYLIGHT_K) ** power
+            for gain, power in zip(_DAYLIGHT_GAINS, _GAIN_POWERS, strict=True)
+        )
+        return red, blue
 
     @cached_property
     def tables(self) -> tuple[Table, Table, Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from piapi.hardware.scene.planes import Table, mapped, rounded
 #: From linear light to what a picture holds.
 _GAMMA = 2.2
 
+#: What one stop more of blue or red adds to Cb or Cr.
+_CAST = 30.0
+
 #: What is added to Cb and Cr when a picture is balanced for a light that is not there.
 WHITE_BALANCES: Mapping[str, tuple[float, float]] = {
     "auto": (0.0, 0.0),
@@ -20,6 +24,17 @@ WHITE_BALANCES: Mapping[str, tuple[float, float]] = {
     "cloudy": (-10.0, 8.0),
     "tungsten": (22.0, -14.0),
 }
+
+
+def cast_of(gains: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
+    """What white balance of these gains, of red and blue, adds to Cb and Cr in a light for which others are right."""
+    red, blue = (math.log2(gain / right_one) for gain, right_one in zip(gains, right, strict=True))
+    return _CAST * blue, _CAST * red
+
+
+def gains_of(cast: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
+    """The other way: the gains, of red and blue, that add this."""
+    return right[0] * 2 ** (cast[1] / _CAST), right[1] * 2 ** (cast[0] / _CAST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +45,8 @@ class Tone:
     brightness: float = 0.0
     contrast: float = 1.0
     saturation: float = 1.0
-    white_balance: str = "auto"
+    cast: tuple[float, float] = (0.0, 0.0)
+    """What is added to Cb and Cr."""
 
     def applied(self, picture: YuvImage) -> YuvImage:
         """The picture in this tone; the very same where that changes nothing."""
@@ -40,7 +56,7 @@ class Tone:
         values = np.arange(256.0)
         luma = np.minimum(values * level, 255)
         luma = (luma - 128) * self.contrast + 128 + self.brightness * 128
-        blue, red = WHITE_BALANCES[self.white_balance]
+        blue, red = self.cast
         strength = level * self.contrast * self.saturation
         u, v = (
             mapped(plane, rounded(128 + (values - 128) * strength + shift * min(level, 1.0) * self.saturation))
