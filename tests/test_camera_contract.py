@@ -25,6 +25,7 @@ from piapi.hardware.camera_av import AvCamera
 from piapi.hardware.camera_picamera import PicameraCamera
 from piapi.hardware.camera_picamera2 import Picamera2Camera
 from piapi.hardware.camera_simulated import Faults, SimulatedCamera
+from piapi.services.timelapses.exposure import locked_controls
 from tests import fake_picamera, fake_picamera2, footage
 from tests.faulty_camera import FaultyCamera
 
@@ -341,6 +342,22 @@ def test_controls_of_a_still_are_for_it_alone(subject: Subject) -> None:
     if subject.held:
         assert subject.held() == before
     assert_live(subject.read(), subject)
+
+
+def test_what_the_camera_has_chosen_can_be_held(subject: Subject) -> None:
+    said = subject.camera.open()
+    chosen = subject.camera.capture(StillRequest(), subject.soon()).metadata
+    held = locked_controls(said.controls, chosen)
+    if not held:
+        pytest.skip("this backend holds nothing")
+    stills = [subject.camera.capture(StillRequest(controls=held), subject.soon())]
+    subject.camera.configure(held)
+    stills.append(subject.camera.capture(StillRequest(), subject.soon()))
+    for still in stills:
+        for name in ("exposure_s", "gain", "red_gain", "blue_gain", "focus_position"):
+            if name in chosen:
+                assert still.metadata[name] == pytest.approx(chosen[name], rel=0.07), name
+    assert {"red_gain", "blue_gain"} <= set(held) and held["white_balance"] == "manual"
 
 
 def test_every_default_can_be_set(subject: Subject) -> None:
