@@ -38,12 +38,18 @@ class Sun:
     def __init__(self, latitude: float, longitude: float, zone: tzinfo) -> None:
         self._observer = Observer(latitude, longitude)
         self._zone = zone
+        self._highest = date.min, datetime.min.replace(tzinfo=UTC)
         self._recent: dict[tuple[str, date], datetime | Polar] = {}
 
     def noon(self, day: date) -> datetime:
         """When it stands highest: the time nearest to 12 o'clock of that date."""
+        kept, highest = self._highest
+        if kept == day:
+            return highest
         clock = datetime.combine(day, time(12), self._zone).astimezone(UTC)
-        return _nearest(noon(self._observer, clock.date()), clock)
+        highest = _nearest(noon(self._observer, clock.date()), clock)
+        self._highest = day, highest
+        return highest
 
     def at(self, word: str, day: date) -> datetime | Polar:
         """When that happens, to the second, or why it does not."""

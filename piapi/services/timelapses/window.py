@@ -38,6 +38,8 @@ _SIGHT = SIGHT_DAYS * 86_400_000_000
 #: Openings that are kept once they were reckoned: those that count in a long estimate, and no more.
 _KEPT = 512
 
+_UNKNOWN = (0, 0)
+
 #: Days over which openings are counted one by one. The sun's take three times as long to reckon as a clock's.
 _COUNTED_DAYS, _COUNTED_DAYS_OF_SUN = 1100, SIGHT_DAYS
 
@@ -241,13 +243,12 @@ class Calendar:
 
     def _opening(self, day: date) -> tuple[int, int] | None:
         number = day.toordinal()
-        if number not in self._known:
+        opening = self._known.get(number, _UNKNOWN)  # asked once: another thread may clear meanwhile
+        if opening is _UNKNOWN:
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            reckoned = self._reckoned(day) if day.weekday() in self._days else None
-            self._known[number] = reckoned
-            return reckoned
-        return self._known.get(number)
+            opening = self._known[number] = self._reckoned(day) if day.weekday() in self._days else None
+        return opening
 
     def _reckoned(self, day: date) -> tuple[int, int] | None:
         begins = self._at(self._start, day, is_start=True)
