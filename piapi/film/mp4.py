@@ -47,13 +47,19 @@ class Track:
     """Where pictures are decoded in another order than shown: place shown, less place decoded, of each."""
 
 
-def head(track: Track) -> bytes:
-    """`ftyp`, `moov` and the header of `mdat`; the samples come next."""
+def head(track: Track, *, room: int = 0) -> bytes:
+    """`ftyp`, `moov` and the header of `mdat`; the samples come next. With `room`, just as long as that."""
     brands = _box(b"ftyp", b"isom", _u32(512), b"isomiso2mp41", b"hvc1" if b"hvcC" in track.entry else b"avc1")
     data = sum(track.chunk_sizes)
     data_header = _u32(data + 8) + b"mdat" if data + 8 < _LONG else _u32(1) + b"mdat" + struct.pack(">Q", data + 16)
     start = len(brands) + len(_moov(track, 0)) + len(data_header)
-    return brands + _moov(track, start) + data_header
+    gap = _box(b"free", bytes(room - start - 8)) if room else b""
+    return brands + _moov(track, start + len(gap)) + gap + data_header
+
+
+def room_for(frames: int, chunk: int) -> int:
+    """Bytes that a head never needs more of, for so many frames at most in chunks of this many."""
+    return 4096 + frames * (4 + 4 + 8) + (frames // chunk + 1) * 8  # stsz, stss, ctts; co64
 
 
 def sample_entry(kind: bytes, width: int, height: int, configuration: bytes) -> bytes:
@@ -66,11 +72,6 @@ def sample_entry(kind: bytes, width: int, height: int, configuration: bytes) -> 
 def configuration(kind: bytes, content: bytes) -> bytes:
     """`avcC` or `hvcC`."""
     return _box(kind, content)
-
-
-def free(length: int) -> bytes:
-    """A box that nobody reads, `length` bytes long (8 at least)."""
-    return _box(b"free", bytes(length - 8))
 
 
 def _moov(track: Track, start: int) -> bytes:
