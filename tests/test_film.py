@@ -78,6 +78,15 @@ def pictures(film: FilmFile) -> list[PIL.Image.Image]:
         return [frame.to_image() for frame in container.decode(video=0)]
 
 
+def keys_of(data: bytes) -> list[int]:
+    """Places of the key frames, as the file has them."""
+    import av
+
+    with av.open(io.BytesIO(data)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    return [place for place, packet in enumerate(packets) if packet.is_keyframe]
+
+
 def levels(film: FilmFile) -> list[int]:
     """The grey in the middle of each picture."""
     found = []
@@ -133,6 +142,12 @@ def test_the_sixtieth_frame_makes_a_segment_durable(film: FilmWriter, tmp_path: 
     again = FilmWriter(tmp_path / "film", 25)
     again.open()
     assert again.last_index == SEGMENT_FRAMES - 1
+
+
+def test_a_segment_begins_with_a_key_frame_and_has_no_other(film: FilmWriter) -> None:
+    for index in range(130):
+        film.append(index, grey(90), NOON, False)
+    assert keys_of(data_of(film.snapshot())) == [0, 60, 120]
 
 
 def test_a_film_goes_on_after_its_writer_has_died(film: FilmWriter, tmp_path: Path) -> None:

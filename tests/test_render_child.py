@@ -20,7 +20,7 @@ import pytest
 from piapi.film.files import FilmFile
 from piapi.film.job import RenderJob, frame_line
 from tests.requirements import require
-from tests.test_film import grey, level_of, levels, pictures, plain
+from tests.test_film import grey, keys_of, level_of, levels, pictures, plain
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 COMMAND = [sys.executable, "-m", "piapi.film.render"]
@@ -101,6 +101,12 @@ def test_a_film_of_every_frame_in_order(folder: Path, codec: Any) -> None:
     assert found["r_frame_rate"] == "30000/1001"
     assert float(found["start_time"]) == 0
     assert {path.name for path in folder.iterdir()} == {"frames", "list", "film.mp4"}
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_most_frames_are_told_by_their_difference(folder: Path, codec: Any) -> None:
+    run(RenderJob(listing(folder, [grey(90)] * 150), str(folder / "film.mp4"), fps=25, codec=codec))
+    assert keys_of((folder / "film.mp4").read_bytes()) == [0, 100]
 
 
 def test_every_nth_and_another_size(folder: Path) -> None:

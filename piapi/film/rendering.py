@@ -28,6 +28,9 @@ _CODECS = {"h264": "libx264", "hevc": "libx265"}
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _CRF = {"h264": "21", "hevc": "24"}
 
+#: Pictures that the encoder looks ahead, whatever the preset: at 1080p each is 6 MB of memory.
+_LOOK_AHEAD = "5"
+
 #: Seconds of film after which decoding can begin anew.
 _KEY_EVERY_S = 4
 
@@ -127,7 +130,10 @@ class _Film:
 
     def add(self, picture: av.VideoFrame) -> None:
         """The next picture."""
+        from av.video.frame import PictureType
+
         picture.pts, picture.time_base = self._place, 1 / self._rate
+        picture.pict_type = PictureType.NONE  # a JPEG comes as a key frame, and each would be one in the film
         self._place += 1
         self._write(self._encoder.encode(picture))
 
@@ -176,7 +182,9 @@ def _opened(job: RenderJob, width: int, height: int, rate: Fraction) -> Any:
     set_colours(context)
     context.options = {"preset": job.preset, "crf": _CRF[job.codec]}
     if job.codec == "hevc":
-        pools = f"pools={context.thread_count}:frame-threads=1"
-        context.options |= {"x265-params": f"log-level=none:open-gop=0:repeat-headers=1:{pools}"}
+        own = ["log-level=none", "open-gop=0", "repeat-headers=1", "frame-threads=1", f"rc-lookahead={_LOOK_AHEAD}"]
+        context.options |= {"x265-params": ":".join([*own, f"pools={context.thread_count}"])}
+    else:
+        context.options |= {"rc-lookahead": _LOOK_AHEAD}
     context.open()
     return context
