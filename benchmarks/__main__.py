@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks import (
     edges,
     events,
+    film,
     footprint,
     latency,
     mqtt,
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Lab], list[Row]]] = {
     "mqtt": mqtt.measure,
     "pulses": pulses.measure,
     "edges": edges.measure,
+    "film": film.measure,
 }
 
 _BUILD = Path(__file__).parent.parent / "build"
