@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -14,7 +15,7 @@ _HERE = str(Path(__file__).resolve().parent)
 sys.path.insert(0, _HERE)
 
 from config import HOME, in_force  # noqa: E402
-from piapi import __version__, logs  # noqa: E402
+from piapi import __version__, console, logs  # noqa: E402
 from piapi.errors import PiApiError  # noqa: E402
 from piapi.storage.files import FolderLock  # noqa: E402
 from piapi.storage.marker import require_disk  # noqa: E402
@@ -27,6 +28,7 @@ except PiApiError as error:
 
 _host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
 bind = [f"{_host}:{settings.server.port}"]
+umask = 0o177  # of the socket for the command line; what the worker writes has the umask of the process
 workers = 1
 worker_class = "piapi.server.worker.Worker"
 threads = settings.server.threads
@@ -52,6 +54,7 @@ proc_name = "piapi"
 _WORKER_BOOT_ERROR = 3
 
 _lock = FolderLock(settings.storage.path)
+_console = contextlib.ExitStack()  # what its address hangs on, as long as the master lives
 _notifier = take_notifier()
 _supervision = None  # the worker's
 
@@ -67,9 +70,22 @@ def on_starting(server):
         _lock.acquire()
     except PiApiError as error:
         sys.exit(f"piapi cannot start: {error}")
+    _open_console(server)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _DESCRIPTORS:  # 1024 by default, which as many slow downloads would use up
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, hard), hard))
+
+
+def _open_console(server):
+    """Listen for the command line, too. Where that is not possible, everything else is."""
+    folder = console.run_folder(settings.storage.path)
+    try:
+        console.make_place(folder)
+        address = _console.enter_context(console.address_in(folder))
+    except OSError as error:
+        server.log.warning("`piapi timelapse` will find no service: no socket in %s: %s", folder, error)
+    else:
+        server.cfg.set("bind", [*bind, f"unix:{address}"])
 
 
 def _url(address):

@@ -19,6 +19,7 @@ from piapi.api.proxies import behind
 from piapi.api.services import Services
 from piapi.api.wsgi import PiApi, around, note_route
 from piapi.clock import Clock, SystemClock, boot_id
+from piapi.console import run_folder
 from piapi.hardware import boards, open_hardware
 from piapi.hardware.base import Camera, CameraConfig, GpioBoard
 from piapi.runtime import Chore, Runtime
@@ -117,17 +118,17 @@ def _join(
 ) -> Runtime:
     """The services on what they stand on, and what is to be done at the start and now and then."""
     storage = Storage(settings, clock)
-    run_folder = Path(os.environ.get("RUNTIME_DIRECTORY") or settings.storage.path / "run").absolute()
+    folder = run_folder(settings.storage.path)
 
     def take_picture(camera: str, label: str, by: str) -> None:
         services.photos.take(services.cameras.get(camera), PhotoRequest(label=label), by=by)
 
-    panel = _panel(settings, board, run_folder, storage, clock, take_picture)
+    panel = _panel(settings, board, folder, storage, clock, take_picture)
     services = _services(settings, configs, hardware, storage, panel, clock)
     about = {"version": __version__, "emulated": services.emulated}
     prepare = [
         *storage.prepare,
-        lambda: run_folder.mkdir(0o700, exist_ok=True),
+        lambda: folder.mkdir(0o700, exist_ok=True),
         lambda: _tell(storage.events, "system.started", about),
     ]
     chores = [

@@ -46,14 +46,14 @@ class Caller:
     """Of the token; of a user, the name."""
     name: str
     scopes: tuple[str, ...]
-    kind: Literal["token", "user"] = "token"
+    kind: Literal["token", "user", "console"] = "token"
     proof: bytes = field(default=b"", repr=False)
     """Of a user: the SHA-256 of what let them in, the session's cookie or the stored hash of the password."""
 
     @property
     def actor(self) -> str:
         """As the journal names who did something."""
-        return f"{self.kind}:{self.name}"
+        return CONSOLE if self.kind == "console" else f"{self.kind}:{self.name}"
 
     @property
     def identity(self) -> str:

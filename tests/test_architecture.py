@@ -22,6 +22,7 @@ LAYERS = {
     "piapi.wiring": {"config"},
     "piapi.supervision": {"piapi.clock"},
     "piapi.timekeeping": set(),
+    "piapi.console": set(),
     "piapi.lines": set(),
     "piapi.guard": {"piapi.lines"},
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock", "piapi.lines"},
@@ -29,7 +30,7 @@ LAYERS = {
     "piapi.film": {"piapi.errors", "piapi.models", "piapi.timelapse", "piapi.storage.files"},
     "piapi.services": {"piapi.storage", "piapi.hardware.base", "piapi.errors", "piapi.models", "piapi.clock"}
     | {"piapi.memory", "piapi.wiring", "piapi.timelapse", "piapi.film"},
-    "piapi.server": {"piapi.clock"},
+    "piapi.server": {"piapi.clock", "piapi.console"},
     "piapi.api": {"piapi.logs", "piapi.services", "piapi.storage", "piapi.server", "piapi.hardware.base"}
     | {"piapi.errors", "piapi.models", "piapi.timelapse", "piapi.film.files", "piapi.clock", "piapi"},
     "piapi.web": {"piapi.api", "piapi.services", "piapi.errors", "piapi.models", "piapi"},

@@ -1,13 +1,15 @@
 """Who asks, and whether they may: the decorators above a view say what it needs.
 
 Bearer, or Basic with a user's name and password, or with user `token` and a token (for players and cameras that know
-only Basic), or the cookie of a session. Every view has one of these decorators; a test walks the URL map and holds it.
+only Basic), or the cookie of a session; or nothing at all on the local socket, to root and the service's own user.
+Every view has one of these decorators; a test walks the URL map and holds it.
 """
 
 from __future__ import annotations
 
 import functools
 import hmac
+import os
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ParamSpec, TypeVar
@@ -21,7 +23,8 @@ from piapi.api.browsers import COOKIE, CSRF_HEADER, is_from_elsewhere
 from piapi.api.problems import NotAcceptable
 from piapi.api.services import services
 from piapi.errors import AccessError, Fault, Forbidden, Invalid, Unauthenticated
-from piapi.models import Caller
+from piapi.models import ROLES, Caller
+from piapi.server.connection import USER
 from piapi.services.sessions import caller_of
 
 P = ParamSpec("P")
@@ -40,6 +43,11 @@ _FINDERS: dict[str, Callable[[str], Any]] = {
     "pairing": lambda id: services().pairings.pairing(id),
 }
 """By the last part of a path."""
+
+_CONSOLE = Caller("console", "console", ROLES["admin"], kind="console")
+
+_PASSED_ON = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip")
+"""Headers of a proxy."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -189,10 +197,19 @@ def _authenticate() -> None:
     known = services().access.authenticate(token.strip()) if kind.lower() == "bearer" else None
     if known is not None:
         g.caller = known
+    elif USER in request.environ and _is_at_the_console():
+        g.caller = _CONSOLE
     elif COOKIE in request.cookies and "Authorization" not in request.headers:
         _authenticate_by_session(request.cookies[COOKIE])
     else:
         _authenticate_otherwise()
+
+
+def _is_at_the_console() -> bool:
+    """Whether root, or the service's own user, asks by itself: not with other credentials, nor for somebody else, as
+    a proxy of the same user would."""
+    is_owner = request.environ[USER] in (0, os.geteuid())
+    return is_owner and not any(name in request.headers for name in ("Authorization", *_PASSED_ON))
 
 
 def _authenticate_by_session(cookie: str) -> None:

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from piapi.console import user_at
 from piapi.server.bodies import CHECK_EVERY_S, Stream
 from piapi.server.framing import Incoming, RequestBounds
 from piapi.server.outgoing import Outgoing, Transport
 
 if TYPE_CHECKING:
     from piapi.server.exchange import Exchange
+
+
+#: In the WSGI environment: the user at the other end of a local socket, as a number. Not there for one of the network.
+USER = "piapi.user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,13 @@ class Connection:
         "stream",
         "transport",
         "trust",
+        "user",
         "woken",
     )
 
     def __init__(self, sock: socket.socket, client: Any, server: Any, bounds: RequestBounds, deadline: float) -> None:
         self.transport = Transport(sock)
+        self.user = user_at(sock)
         self.descriptor = sock.fileno()
         self.client = client
         self.server = server

@@ -13,7 +13,7 @@ from gunicorn import util
 from gunicorn.http import wsgi
 
 from piapi.server.bodies import OVERSIZED, FileBody, JoinedBody, StreamBody
-from piapi.server.connection import After, Connection
+from piapi.server.connection import USER, After, Connection
 from piapi.server.messages import BufferUnreader, ClientRequest, DatedResponse
 from piapi.server.outgoing import FilePart, PathPart
 
@@ -62,6 +62,8 @@ class Exchange:
         )
         self._response, self._environ = response, environ
         environ["wsgi.multithread"] = True
+        if connection.user is not None:
+            environ[USER] = connection.user
         if connection.oversized:
             environ[OVERSIZED] = True
         else:  # now, so that nothing is done for a request whose body turns out to be none

@@ -106,11 +106,12 @@ class Poller:
     def add(self, sock: socket.socket, client: Any, server: Any) -> None:
         """Take over an accepted socket."""
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
+        is_local = sock.family == socket.AF_UNIX
+        if not is_local:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         deadline = self.now() + self.bounds.request_s
         connection = Connection(sock, client, server, self.bounds.request, deadline)
-        connection.state = self._first_state
+        connection.state = State.READING if is_local else self._first_state  # TLS is for the network
         self.connections[connection.descriptor] = connection
         self._epoll.register(connection.descriptor, REQUEST)
 
