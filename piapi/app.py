@@ -190,6 +190,7 @@ def _services(
         metrics=metrics,
         system=system,
         timelapses=lapses,
+        renders=timelapses.renders(lapses, storage, database, settings.storage.path, settings.place, system, clock),
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs) or panel.is_emulated,
     )

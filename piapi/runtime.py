@@ -65,6 +65,7 @@ class Runtime:
         for camera in self.services.cameras:
             camera.start()
         self.services.timelapses.running.start()
+        self.services.renders.start()
         self._housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
         self._housekeeper.start()
         self.is_running = True
@@ -73,6 +74,7 @@ class Runtime:
         """Begin to stop: requests that wait for hardware are told at once, so that they can be answered."""
         self.is_running = False
         self._panel.interrupt()
+        self.services.renders.interrupt()
         self.services.timelapses.running.interrupt()
         for camera in self.services.cameras:
             camera.interrupt()
@@ -83,7 +85,7 @@ class Runtime:
         with self._stopping:
             self._is_stopping = True
             self._stopping.notify_all()
-        parts: list[Callable[[], None]] = [self._panel.close]
+        parts: list[Callable[[], None]] = [self._panel.close, self.services.renders.close]
         parts.append(self.services.timelapses.running.close)
         parts += [camera.close for camera in self.services.cameras]
         if self._housekeeper is not None:

@@ -14,7 +14,7 @@ from PIL import Image as Pictures
 
 from piapi.errors import Fault
 from piapi.film.pictures import luminance
-from piapi.hardware.base import ControlValue
+from piapi.hardware.base import Control, ControlValue
 from piapi.services.capture_queue import Taken
 from piapi.services.events import Events
 from piapi.services.live import Picture
@@ -84,6 +84,17 @@ class TickCamera:
         self.taken += 1
         self.asked.append(dict(controls))
         return Taken(Picture(Still(self.data), exposed_at, self.clock.now(), {}, True))
+
+    @property
+    def controls(self) -> Mapping[str, Control]:
+        return {
+            "exposure": Control("auto", choices=("auto", "manual")),
+            "exposure_s": Control(None, 0.0001, 10.0),
+            "gain": Control(None, 1.0, 16.0),
+        }
+
+    def look(self, controls: Mapping[str, ControlValue]) -> Mapping[str, ControlValue]:
+        return {"exposure_s": 0.02, "gain": 2.0}
 
     def still_size(self, width: int, height: int, across: int, down: int) -> tuple[int, int]:
         return width or across, height or down

@@ -20,6 +20,7 @@ from piapi.services.photos import Photos
 from piapi.services.pins import Pins
 from piapi.services.sessions import Sessions
 from piapi.services.system import System
+from piapi.services.timelapses.renders import Renders
 from piapi.services.timelapses.timelapses import Timelapses
 from piapi.services.users import Users
 
@@ -43,6 +44,7 @@ class Services:
     metrics: Metrics
     system: System
     timelapses: Timelapses
+    renders: Renders
     clock: Clock
     emulated: bool
 

@@ -180,6 +180,15 @@ class CameraService:
             faults += error.faults
         return faults
 
+    def look(self, controls: Mapping[str, ControlValue]) -> Mapping[str, ControlValue]:
+        """What the camera says of its next live frame."""
+        return self._taken(None, {**self._settings.controls, **controls}, is_tick=True).picture.metadata
+
+    @property
+    def controls(self) -> Mapping[str, Control]:
+        """What can be set on it; empty before it was opened."""
+        return self.owner.capabilities.controls if self.owner.capabilities else {}
+
     @property
     def model(self) -> str | None:
         """What the camera says it is; None before it was opened."""

@@ -11,13 +11,17 @@ from piapi.clock import Clock
 from piapi.film.pictures import luminance
 from piapi.services.cameras import Cameras, CameraService
 from piapi.services.events import Events
+from piapi.services.system import System
 from piapi.services.timelapses.active import ActiveJob
 from piapi.services.timelapses.exposing import Exposing
 from piapi.services.timelapses.promises import Promises
+from piapi.services.timelapses.renders import Renders
 from piapi.services.timelapses.running import Running
 from piapi.services.timelapses.taking import Taker
 from piapi.services.timelapses.timelapses import Timelapses
 from piapi.services.timelapses.window import Located, place_of
+from piapi.storage.database import Database
+from piapi.storage.renders import RenderStore
 from piapi.storage.timelapses import TimelapseStore
 
 
@@ -51,3 +55,16 @@ def timelapses(
         lambda: [active.job for active in running.active()],
     )
     return Timelapses(kept.timelapses, running, promises, kept.events, at, clock)
+
+
+def renders(
+    lapses: Timelapses, kept: Kept, database: Database, folder: Path, place: Located, system: System, clock: Clock
+) -> Renders:
+    """Their renders."""
+
+    def is_hot() -> bool:
+        throttled = system.throttled()
+        return throttled is not None and not {"throttled", "soft_temperature_limit"}.isdisjoint(throttled.now)
+
+    store = RenderStore(database, folder)
+    return Renders(store, lapses, place.time_zone, kept.timelapses.has_room, is_hot, kept.events, clock)

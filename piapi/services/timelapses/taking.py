@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from piapi.clock import Clock
 from piapi.errors import HardwareError, NotFound, PiApiError, StorageError
@@ -15,6 +15,7 @@ from piapi.services.capture_queue import Taken
 from piapi.services.exif import record_for, with_exif
 from piapi.services.timelapses.active import ActiveJob
 from piapi.services.timelapses.course import SECOND_US
+from piapi.services.timelapses.exposing import ExposedCamera, Exposing
 from piapi.services.timelapses.ticks import Tick
 from piapi.storage.timelapses import TimelapseStore
 from piapi.timelapse import Cause, Row
@@ -22,10 +23,8 @@ from piapi.timelapse import Cause, Row
 log = logging.getLogger(__name__)
 
 
-class TickCamera(Protocol):
+class TickCamera(ExposedCamera, Protocol):
     """What is asked of a camera here; `services.cameras.CameraService` is one."""
-
-    name: str
 
     def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue]) -> Taken:
         """A still whose exposure begins after this call. Raises HardwareError, Invalid."""
@@ -36,16 +35,6 @@ class TickCamera(Protocol):
     @property
     def model(self) -> str | None:
         """What it says it is."""
-
-
-class Exposing(Protocol):
-    """How the pictures of a job are exposed; see `exposing.py`."""
-
-    def controls(self, active: ActiveJob, camera: TickCamera) -> Mapping[str, ControlValue]:
-        """For the next picture."""
-
-    def learn(self, active: ActiveJob, luminance: float | None, metadata: Mapping[str, Any]) -> None:
-        """What became of it."""
 
 
 class Taker:
@@ -161,7 +150,7 @@ class Taker:
             has_file=True,
         )
         try:
-            self._exposing.learn(active, luminance, picture.metadata)
+            self._exposing.learn(active, self._camera, luminance, picture.metadata)
             self._store.write_frame(job, tick.index, data)
             active.keep(frame, picture.emulated)
         except NotFound:  # removed meanwhile
