@@ -191,6 +191,7 @@ def _services(
         system=system,
         timelapses=lapses,
         renders=timelapses.renders(lapses, storage, database, settings.storage.path, settings.place, system, clock),
+        viewers=places,
         clock=clock,
         emulated=any(item.backend == "simulated" for item in configs) or panel.is_emulated,
     )

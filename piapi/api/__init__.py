@@ -12,14 +12,17 @@ from piapi.api import (
     cameras,
     doors,
     events,
+    frames,
     hosts,
     pairings,
     photos,
     pins,
     problems,
+    renders,
     root,
     session,
     system,
+    timelapses,
     tokens,
     users,
 )
@@ -46,7 +49,8 @@ def register(app: Flask, host_names: tuple[str, ...]) -> Api:
     hosts.guard(app, host_names)
     api = Api(app)
     describe(api.spec)
-    for module in (root, cameras, photos, pins, doors, events, tokens, system, users, session, pairings):
+    media = (cameras, photos, timelapses, frames, renders)
+    for module in (root, *media, pins, doors, events, tokens, system, users, session, pairings):
         api.register_blueprint(module.blp, url_prefix=PREFIX)
     return api
 

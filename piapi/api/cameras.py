@@ -11,6 +11,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from piapi.api.auth import caller, on_camera, requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
+from piapi.api.controls import ControlField
 from piapi.api.fields import Boolean, Integer, Number, QueryInteger, QueryNumber, Text, between, links
 from piapi.api.idempotency import id_in, made_at, once
 from piapi.api.live import MEDIA_TYPE, stream_response
@@ -26,17 +27,6 @@ blp = Blueprint("cameras", __name__, description="Cameras, live view and taking 
 
 LARGEST_SIDE = 16384
 JPEG = ("image/jpeg",)
-
-
-class ControlField(fields.Field[Any]):
-    """The value of a control: a number, a text or a boolean; null is its default."""
-
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, int | float | str | bool):
-            raise self.make_error("invalid")
-        return value
-
-    default_error_messages = {"invalid": "must be a number, a text or a boolean"}
 
 
 class ControlSchema(Schema):
@@ -66,7 +56,7 @@ class CameraSchema(Schema):
     rotation = Integer(required=True, validate=validate.OneOf([0, 90, 180, 270]))
     controls = fields.Dict(fields.String(), fields.Nested(ControlSchema), required=True)
     viewers = Integer(required=True)
-    links = links("self", "snapshot", "stream", "photos")
+    links = links("self", "snapshot", "stream", "photos", "timelapses")
 
 
 CameraPage = collection_of(CameraSchema, "CameraPage")
@@ -254,5 +244,6 @@ def camera_document(state: CameraState) -> dict[str, Any]:
             "snapshot": f"{here}/snapshot",
             "stream": f"{here}/stream",
             "photos": f"{here}/photos",
+            "timelapses": f"{here}/timelapses",
         },
     }

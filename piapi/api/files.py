@@ -9,15 +9,19 @@ from flask import Response, request
 from piapi.api.conditional import not_modified
 from piapi.api.problems import RangeNotSatisfiable
 from piapi.errors import NotFound
-from piapi.server.bodies import FileBody
+from piapi.server.bodies import FileBody, JoinedBody
 
 IMMUTABLE = "private, max-age=31536000, immutable"
+REVALIDATED = "private, no-cache"
 
 
-def send_file(path: Path, etag: str, media_type: str, name: str) -> Response:
-    """A file that never changes: whole, or the one range that was asked for. Raises RangeNotSatisfiable, NotFound."""
+def send_file(path: Path, etag: str, media_type: str, name: str, cache: str = IMMUTABLE) -> Response:
+    """A file that never changes: whole, or the one range that was asked for. Raises RangeNotSatisfiable, NotFound.
+
+    With another `cache` than IMMUTABLE the same path may be another file later.
+    """
     if (unchanged := not_modified(etag)) is not None:
-        unchanged.headers["Cache-Control"] = IMMUTABLE
+        unchanged.headers["Cache-Control"] = cache
         return unchanged
     try:
         file = path.open("rb")
@@ -31,10 +35,27 @@ def send_file(path: Path, etag: str, media_type: str, name: str) -> Response:
     except BaseException:
         file.close()
         raise
+    return _described(response, span, size, etag, name, cache)
+
+
+def send_joined(body: JoinedBody, etag: str, media_type: str, name: str, cache: str) -> Response:
+    """What is joined from parts, whole, or the one range that was asked for. Raises RangeNotSatisfiable."""
+    if (unchanged := not_modified(etag)) is not None:
+        unchanged.headers["Cache-Control"] = cache
+        return unchanged
+    span, size = _range(etag, body.length), body.length
+    response = Response(body.cut(*span) if span else body, content_type=media_type, direct_passthrough=True)
+    return _described(response, span, size, etag, name, cache)
+
+
+def _described(
+    response: Response, span: tuple[int, int] | None, size: int, etag: str, name: str, cache: str
+) -> Response:
+    start, stop = span or (0, size)
     response.content_length = stop - start
     response.set_etag(etag)
     response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Cache-Control"] = IMMUTABLE
+    response.headers["Cache-Control"] = cache
     response.headers["Content-Disposition"] = f'inline; filename="{name}"'
     if span is not None:
         response.status_code = 206

@@ -18,8 +18,8 @@ from piapi.services.live import Viewer
 BOUNDARY = "frame"
 MEDIA_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
-_FIRST = f"--{BOUNDARY}\r\n".encode()
-_END = f"\r\n--{BOUNDARY}\r\n".encode()
+FIRST = f"--{BOUNDARY}\r\n".encode()
+END = f"\r\n--{BOUNDARY}\r\n".encode()
 
 
 class MjpegStream:
@@ -30,7 +30,7 @@ class MjpegStream:
 
     def __init__(self, viewer: Viewer, allowed: Callable[[], bool]) -> None:
         self._viewer = viewer
-        self._begin = _FIRST
+        self._begin = FIRST
         self.allowed = allowed
 
     def attach(self, wake: Callable[[], None]) -> None:
@@ -45,8 +45,8 @@ class MjpegStream:
         if frame is None:
             return None
         begin, self._begin = self._begin, b""
-        head = _head(len(frame.jpeg), frame.captured_at)
-        return begin + head if begin else head, frame.jpeg, _END
+        head = head_of(len(frame.jpeg), frame.captured_at)
+        return begin + head if begin else head, frame.jpeg, END
 
     def close(self) -> None:
         """Give the viewer's place back."""
@@ -54,7 +54,7 @@ class MjpegStream:
 
 
 @functools.lru_cache(maxsize=32)
-def _head(length: int, captured_at: datetime) -> bytes:
+def head_of(length: int, captured_at: datetime) -> bytes:
     """Of a part. The same object for all viewers of a frame, which the server may send as one."""
     captured = format_time(captured_at)
     return f"Content-Type: image/jpeg\r\nContent-Length: {length}\r\nX-Captured-At: {captured}\r\n\r\n".encode()

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from piapi import errors
 from piapi.api.browsers import may_ask_for_password
+from piapi.api.estimates import estimate_document
 from piapi.logs import request_id
 
 log = logging.getLogger(__name__)
@@ -184,6 +185,8 @@ def of_our_own(error: errors.PiApiError) -> Response:
         response.headers.add("WWW-Authenticate", 'Bearer realm="piapi"')
         if not isinstance(error, errors.WrongPassword) and may_ask_for_password():
             response.headers.add("WWW-Authenticate", 'Basic realm="piapi", charset="UTF-8"')
+    elif isinstance(error, errors.DoesNotFit):
+        response.set_data(json.dumps(json.loads(response.get_data()) | estimate_document(error.estimate)))
     elif isinstance(error, RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size}"
     return response

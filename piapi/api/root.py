@@ -16,9 +16,8 @@ from piapi.api.services import services
 
 blp = Blueprint("service", __name__, description="The service itself")
 
-LINKS = {name: f"/api/v1/{name}" for name in ("cameras", "photos", "pins", "doors", "events", "tokens", "system")} | {
-    "openapi": "/api/v1/openapi.json"
-}
+_COLLECTIONS = ("cameras", "photos", "timelapses", "pins", "doors", "events", "tokens", "system")
+LINKS = {name: f"/api/v1/{name}" for name in _COLLECTIONS} | {"openapi": "/api/v1/openapi.json"}
 
 
 class RootSchema(Schema):

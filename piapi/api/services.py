@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import current_app
 
@@ -14,10 +14,12 @@ from piapi.services.doors.doors import Doors
 from piapi.services.event_feed import EventFeed
 from piapi.services.events import Events
 from piapi.services.idempotency import Keys
+from piapi.services.live import ViewerPlaces
 from piapi.services.metrics import Metrics
 from piapi.services.pairings import Pairings
 from piapi.services.photos import Photos
 from piapi.services.pins import Pins
+from piapi.services.places import Places
 from piapi.services.sessions import Sessions
 from piapi.services.system import System
 from piapi.services.timelapses.renders import Renders
@@ -45,8 +47,12 @@ class Services:
     system: System
     timelapses: Timelapses
     renders: Renders
+    viewers: ViewerPlaces
     clock: Clock
     emulated: bool
+    archives: Places = field(default_factory=lambda: Places("archives"))
+    """Of frames."""
+    replays: Places = field(default_factory=lambda: Places("replays"))
 
 
 def services() -> Services:
