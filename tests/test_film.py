@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import PIL.Image
 import pytest
 
-from piapi.errors import DamagedPicture, NoFilm, StorageFull
+from piapi.errors import DamagedPicture, HardwareError, NoFilm, StorageFull
 from piapi.film import catalogue, encoder, nal, segments
 from piapi.film.files import FilmFile, Span
 from piapi.film.pictures import luminance
@@ -457,6 +457,52 @@ def test_an_encoder_that_holds_pictures_back_is_drained(film: FilmWriter, monkey
     assert shows(film.snapshot(), range(65))
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_hardware_that_fails_loses_no_frame(
+    film: FilmWriter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, held: bool
+) -> None:
+    """x264 plays the hardware, and breaks; what it holds then goes through another one."""
+    import av
+
+    real = encoder.Encoder.encode
+
+    def failing(self: encoder.Encoder, picture: av.VideoFrame, *, key: bool) -> list[nal.Picture]:
+        if self.name == encoder.HARDWARE and self._place >= 3:
+            raise av.FFmpegError(5, "Input/output error")
+        return real(self, picture, key=key)
+
+    monkeypatch.setattr(encoder.Encoder, "encode", failing)
+    monkeypatch.setattr(encoder, "_given_up", set())
+    if held:
+        monkeypatch.setattr(encoder, "_X264", {"preset": "superfast", "crf": "22", "forced-idr": "1", "bf": "0"})
+    append(film, [0])
+    assert film._encoder
+    film._encoder.name = encoder.HARDWARE
+    append(film, range(1, 10))
+    film.finish()
+    assert shows(film.snapshot(), range(10))
+    assert "has failed" in caplog.text
+
+
+def test_an_encoder_that_fails_for_good_says_so_and_keeps_the_film(
+    film: FilmWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+
+    append(film, range(3))
+
+    def failing(*_arguments: object, **_more: object) -> None:
+        raise av.FFmpegError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(encoder.Encoder, "encode", failing)
+        with pytest.raises(HardwareError, match="cannot be encoded"):
+            append(film, [3])
+    assert film.frames == 3
+    append(film, range(3, 6))
+    assert shows(film.snapshot(), range(6))
+
+
 def test_other_parameter_sets_stay_where_they_are(
     film: FilmWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -486,8 +532,9 @@ def test_hardware_streams_are_told_their_colours() -> None:
     stream = b"".join(bytes(out) for packet in packets for out in tagging.filter(packet))
     assert nal.split(stream).sets != untagged
     with av.open(io.BytesIO(stream), format="h264") as container:
-        frame = next(container.decode(video=0))
-    assert (frame.color_range, frame.color_primaries, frame.color_trc, frame.colorspace) == (1, 1, 1, 6)
+        next(container.decode(video=0))
+        seen = container.streams.video[0].codec_context
+        assert (seen.color_range, seen.color_primaries, seen.color_trc, seen.colorspace) == (1, 1, 1, 6)
 
 
 def test_a_film_of_a_month_opens_at_once(tmp_path: Path) -> None:

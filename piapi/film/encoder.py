@@ -6,6 +6,7 @@ The hardware of a Pi is used where it really works, which only a try can tell; x
 from __future__ import annotations
 
 import functools
+import io
 import logging
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ _X264 = {"preset": "superfast", "tune": "zerolatency", "crf": "22", "forced-idr"
 #: Bits a pixel for hardware, which knows no constant quality.
 _HARDWARE_BITS = 0.15
 
+#: Sizes at which the hardware was chosen and then failed, in this process.
+_given_up: set[tuple[int, int]] = set()
+
 _TV_RANGE = 1
 _TRY_SIZE = 4  # pictures that have to come through
 
@@ -33,7 +37,7 @@ class Encoder:
     """One H.264 stream. Not for more than one thread at a time."""
 
     def __init__(self, width: int, height: int, rate: Fraction, gop: int) -> None:
-        self.name = choose(width, height)
+        self.name = SOFTWARE if (width, height) in _given_up else choose(width, height)
         self._context = _opened(self.name, width, height, rate, gop)
         self._tags = _tagging(self.name)
         self._place = 0
@@ -57,6 +61,14 @@ class Encoder:
     def drain(self) -> list[nal.Picture]:
         """All that is held back. Nothing can be encoded afterwards."""
         return self._taken(self._context.encode(None))
+
+    def give_up(self) -> bool:
+        """After a failure: whether there is another encoder to go on with. The next one that is made will be that."""
+        if self.name == SOFTWARE:
+            return False
+        _log.warning("The hardware that encodes films has failed; x264 goes on.")
+        _given_up.add((self._context.width, self._context.height))
+        return True
 
     def _taken(self, packets: list[Any]) -> list[nal.Picture]:
         tagged = [out for packet in packets for out in self._tags.filter(packet)] if self._tags else packets
@@ -116,9 +128,13 @@ def _tagging(name: str) -> Any:
 
 def tagging_filter() -> Any:
     """A filter that writes range, primaries, transfer and matrix into an H.264 stream."""
+    import av
     from av.bitstream import BitStreamFilterContext
 
     colours = f"colour_primaries={mp4.PRIMARIES}:transfer_characteristics={mp4.TRANSFER}"
-    return BitStreamFilterContext(
-        f"h264_metadata=video_full_range_flag=0:{colours}:matrix_coefficients={mp4.MATRIX}", "h264"
-    )
+    what = f"h264_metadata=video_full_range_flag=0:{colours}:matrix_coefficients={mp4.MATRIX}"
+    try:
+        return BitStreamFilterContext(what, "h264")
+    except TypeError:  # PyAV before 17 takes the codec from a stream alone
+        like: Any = av.open(io.BytesIO(), "w", "h264").add_stream(SOFTWARE)
+        return BitStreamFilterContext(what, like)

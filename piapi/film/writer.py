@@ -14,7 +14,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from piapi.errors import StorageError
+from piapi.errors import HardwareError, StorageError
 from piapi.film import catalogue, encoder, nal, segments, stamp
 from piapi.film.catalogue import Catalogue
 from piapi.film.files import FilmFile
@@ -35,6 +35,12 @@ SEGMENT_FRAMES = 60
 _INDEX_EVERY = 128
 
 _DAMAGED = ".damaged"
+
+
+def _encoding_errors() -> type[Exception]:
+    import av
+
+    return av.FFmpegError
 
 
 class FilmWriter:
@@ -109,8 +115,9 @@ class FilmWriter:
         """Put the frame of tick `index` at the end; whether this has made a segment durable.
 
         Raises ValueError unless `index` is after all that the film has, DamagedPicture for a JPEG that cannot be
-        decoded, and StorageFull where a full segment cannot be written: the film is then as it was before. A segment
-        that cannot be written after this frame is no error of this frame's: the next `append` or `finish` tries again.
+        decoded, HardwareError when no encoder works, and StorageFull where a full segment cannot be written: the film
+        is then as it was before. A segment that cannot be written after this frame is no error of this frame's: the
+        next `append` or `finish` tries again.
         """
         with self._working:
             last = self.last_index
@@ -198,23 +205,45 @@ class FilmWriter:
         return any(self._closed.own_sets) or any(sample.has_own_sets for sample in samples)
 
     def _encode(self, index: int, picture: av.VideoFrame) -> None:
+        with self._state:
+            self._held.append((index, picture))
+            self._made = None
+        try:
+            self._put_in(picture)
+        except _encoding_errors() as error:
+            self._go_on_without(error, but_for=index)
+        with self._state:
+            self._size = picture.width, picture.height
+
+    def _put_in(self, picture: av.VideoFrame) -> None:
         fresh = self._encoder is None
         if self._encoder is None:
             self._encoder = encoder.Encoder(picture.width, picture.height, self._rate, SEGMENT_FRAMES)
-        key = fresh or not (self._tail.samples or self._held)
-        out = self._encoder.encode(picture, key=key)
+        out = self._encoder.encode(picture, key=fresh or not self._tail.samples and len(self._held) == 1)
         with self._state:
-            self._size = picture.width, picture.height
-            self._held.append((index, picture))
             self._take(out)
 
     def _drain(self) -> None:
         """Have the encoder give out all that it holds. It is used up by that."""
         if self._encoder is not None and self._encoder.holds_back:
-            out = self._encoder.drain()
-            self._encoder = None
+            try:
+                out = self._encoder.drain()
+                self._encoder = None
+                with self._state:
+                    self._take(out)
+            except _encoding_errors() as error:
+                self._go_on_without(error)
+
+    def _go_on_without(self, error: Exception, but_for: int | None = None) -> None:
+        """An encoder has failed: what it still held goes through the next one. Where there is none, frame `but_for` was
+        not taken, and its error goes up."""
+        failed, self._encoder = self._encoder, None
+        if failed is None or not failed.give_up():
             with self._state:
-                self._take(out)
+                self._held = [held for held in self._held if held[0] != but_for]
+            raise HardwareError(f"The film cannot be encoded: {error}.") from error
+        for _index, picture in self._held[:]:
+            self._put_in(picture)
 
     def _take(self, out: list[nal.Picture]) -> None:
         for encoded in out:
