@@ -117,6 +117,7 @@ def test_wrong_passwords_at_once_cost_no_memory_and_delay_nobody(service: Servic
     finally:
         flood.close()
     growth = max(most, rss_kb(service)) - before
+    print(f"{MANY} wrong passwords: {growth / 1024:.1f} MB more, {slowest * 1000:.0f} ms at most for another call")  # noqa: T201
     assert set(flood.statuses) == {401, 429} and flood.statuses.total() == MANY, flood.statuses
     assert slowest < SOON_S
     assert growth <= MOST_GROWTH_KB, f"{growth} kB"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from piapi.services.attempts import FORGET_S, MOST_KNOWN, Attempts, Brake, netwo
 from piapi.services.passwords import COST, REMEMBER_S, Passwords
 from tests.fakes import FakeClock
 from tests.people import CHEAP, PASSWORD, House
+from tests.service import ROOT
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 
@@ -62,6 +65,42 @@ def test_nobodys_password_takes_the_same_hash_and_is_never_right(
 def test_an_accent_may_be_typed_in_one_or_two_characters(clock: FakeClock) -> None:
     passwords = Passwords(clock, cost=CHEAP)
     assert passwords.is_right("caf\u00e9 au lait", passwords.hash("cafe\u0301 au lait"))
+
+
+MANY_THREADS = """
+import re, threading
+from pathlib import Path
+from piapi.clock import SystemClock
+from piapi.services.passwords import Passwords
+
+passwords, kept = Passwords(SystemClock(), cost=(2**14, 8, 1)), []
+turns = [threading.Semaphore(0) for _ in range(17)]
+
+def rss_kb():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+def hash_at_each_turn(number):
+    for _ in range(3):
+        turns[number].acquire()
+        passwords.hash("wrong")
+        kept.append(bytes(3000))  # other things of the same thread lie about
+        turns[number + 1].release()
+
+for number in range(16):
+    threading.Thread(target=hash_at_each_turn, args=[number], daemon=True).start()
+before = rss_kb()
+for _ in range(3):
+    turns[0].release()
+    turns[16].acquire()
+print(rss_kb() - before)
+"""
+
+
+def test_hashes_on_many_threads_leave_no_memory_taken() -> None:
+    """As those of a flood, which lasts: a thread of the pool after the other."""
+    command = [sys.executable, "-c", MANY_THREADS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20 * 1024, f"{done.stdout.strip()} kB"
 
 
 def test_one_password_is_hashed_and_one_waits_and_the_rest_are_refused(

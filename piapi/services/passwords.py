@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from piapi.clock import Clock
 from piapi.errors import TooManyRequests
-from piapi.memory import give_back_freed
+from piapi.memory import keep_large_blocks_apart
 
 COST = 2**14, 8, 5
 """N, r and p of scrypt (RFC 7914), in 16 MB: one of the equal choices of OWASP's Password Storage Cheat Sheet."""
@@ -42,6 +42,7 @@ class Passwords:
         random: Callable[[int], bytes] = secrets.token_bytes,
         cost: tuple[int, int, int] = COST,
     ) -> None:
+        keep_large_blocks_apart()
         self._clock = clock
         self._random = random
         self._cost = cost
@@ -87,7 +88,6 @@ class Passwords:
             try:
                 return hashlib.scrypt(_prepared(password), salt=salt, n=n, r=r, p=p, maxmem=_MOST_MEMORY)
             finally:
-                give_back_freed()
                 self._hashing.release()
         finally:
             self._places.release()
