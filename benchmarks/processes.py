@@ -62,6 +62,11 @@ class Running:
         return [pid for pid, fields in _processes() if int(fields[3]) == self.popen.pid]
 
     @property
+    def children(self) -> list[int]:
+        """Those that its first process has started: a server's workers, and not the guard that one of them started."""
+        return [pid for pid, fields in _processes() if int(fields[1]) == self.popen.pid]
+
+    @property
     def cpu_s(self) -> float:
         """Seconds of CPU that its living processes have used, in user and kernel mode (proc(5), utime and stime)."""
         ticks = [int(fields[11]) + int(fields[12]) for _, fields in _processes() if int(fields[3]) == self.popen.pid]

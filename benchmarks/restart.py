@@ -29,7 +29,7 @@ def measure(lab: Lab) -> list[Row]:
 
 def _gap(server: Server, path: str, headers: str = "") -> float:
     """Seconds without an answer. Who asks meanwhile waits, and is not refused: the master keeps the socket."""
-    workers = [pid for pid in server.process.pids if pid != server.process.popen.pid]
+    workers = server.process.children
     if len(workers) != 1:
         raise Failed(f"{server.name} has {len(workers)} workers")
     began = time.monotonic()
