@@ -95,6 +95,27 @@ def test_a_damaged_database_is_said_and_left_alone(tmp_path: Path, data: Path) -
     assert contents(data) == before
 
 
+def test_a_database_with_a_damaged_page_is_said_and_left_alone(tmp_path: Path, data: Path) -> None:
+    """It opens, and only what is read of it later is at fault."""
+    with contextlib.closing(sqlite3.connect(data / "piapi.db")) as connection:
+        for step in schema.STEPS:
+            connection.executescript(step)
+        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+        roots = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE tbl_name = 'photos' AND rootpage"
+        ).fetchall()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute("PRAGMA journal_mode = WAL")
+    with (data / "piapi.db").open("r+b") as file:
+        for (root,) in roots:
+            file.seek((root - 1) * size)
+            file.write(b"\xff" * size)
+    before = (data / "piapi.db").read_bytes()
+    said = refused(tmp_path)
+    assert "piapi cannot start: " in said and "left as it is" in said and "Traceback" not in said
+    assert (data / "piapi.db").read_bytes() == before
+
+
 def test_a_database_of_the_first_schema_is_migrated_with_its_photos_and_a_copy_kept(tmp_path: Path, data: Path) -> None:
     with contextlib.closing(sqlite3.connect(data / "piapi.db")) as connection, connection:
         connection.executescript(schema.STEPS[0] + "PRAGMA user_version = 1;")

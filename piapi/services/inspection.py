@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from piapi.clock import Clock
+from piapi.errors import DatabaseUnusable
 from piapi.models import Photo
 from piapi.storage.database import Database
 from piapi.storage.files import PENDING
@@ -52,7 +53,7 @@ class Inspection:
             yield from self._left_over()
             yield from self._of_names()
             yield from self._of_files(fast)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, DatabaseUnusable) as error:
             yield f"database: {error}"
 
     def _of_database(self) -> Iterator[str]:

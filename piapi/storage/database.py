@@ -78,12 +78,20 @@ class Database:
             self.close()
             if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _OF_THE_DISK:
                 raise _in_words(error) from error
-            raise DatabaseUnusable(
-                f"{self.path} cannot be used: {error}. It was left as it is; restore a backup, or move it away."
-            ) from error
+            raise self._unusable(error) from error
         except BaseException:
             self.close()
             raise
+
+    def _unusable(self, error: sqlite3.DatabaseError) -> DatabaseUnusable:
+        return DatabaseUnusable(
+            f"{self.path} cannot be used: {error}. It was left as it is; restore a backup, or move it away."
+        )
+
+    def _refuse_damage(self, error: sqlite3.DatabaseError) -> None:
+        """In words, when it is the file that is at fault, and not what was asked of it."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         """Close every connection. May be called twice."""
@@ -96,20 +104,29 @@ class Database:
                 connection.close()
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
-        rows: list[sqlite3.Row] = self._reader().execute(sql, values).fetchall()
+        """All rows of a query. Raises DatabaseUnusable."""
+        try:
+            rows: list[sqlite3.Row] = self._reader().execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._refuse_damage(error)
+            raise
         return rows
 
     def read_one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
-        """The first row of a query."""
-        row: sqlite3.Row | None = self._reader().execute(sql, values).fetchone()
+        """The first row of a query. Raises DatabaseUnusable."""
+        try:
+            row: sqlite3.Row | None = self._reader().execute(sql, values).fetchone()
+        except sqlite3.DatabaseError as error:
+            self._refuse_damage(error)
+            raise
         return row
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction; one at a time. On disk, synced, when the block is left; nothing of it when it raises.
 
-        Raises StorageFull when the disk is full, StorageBusy when another process writes for too long.
+        Raises StorageFull when the disk is full, StorageBusy when another process writes for too long, and
+        DatabaseUnusable.
         """
         with self._writing:
             if self._writer is None:
@@ -119,6 +136,9 @@ class Database:
                     yield self._writer
             except sqlite3.OperationalError as error:
                 raise _in_words(error) from error
+            except sqlite3.DatabaseError as error:
+                self._refuse_damage(error)
+                raise
         for tell in self.on_commit:
             tell()
 
@@ -216,6 +236,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 #: Codes of SQLite that say nothing of the database itself.
 _OF_THE_DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY})
 _OF_THE_DISK |= {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}
+
+#: Codes of SQLite that say that the file is no whole database.
+_OF_THE_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def _in_words(error: sqlite3.OperationalError) -> StorageError:
