@@ -192,7 +192,7 @@ def test_a_pulse_that_cannot_be_is_refused_and_stands_in_the_journal(
         with pytest.raises(error):
             panel.pulse(name, duration_s)
     refused = panel.journal(name)
-    assert [type for type, _ in refused] == ["command.refused"], "many in a row are one entry"
+    assert [type for type, _ in refused] == ["command.refused"] * 3
     assert refused[0][1]["pulse_s"] == duration_s and refused[0][1]["reason"]
 
 
