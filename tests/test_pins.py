@@ -113,6 +113,14 @@ def test_a_value_that_cannot_be_is_refused(api: Api, name: str, body: dict[str, 
     assert faults_of(problem) == {where}
 
 
+def test_a_value_that_cannot_be_is_said_before_what_has_changed(api: Api) -> None:
+    stale = {"If-Match": '"another"'}
+    assert_problem(api.open("PUT", "/pins/dimmer/value", json={"value": True}, headers=stale), 422, "invalid")
+    assert_problem(
+        api.open("PUT", "/pins/dimmer/value", json={"value": 0.5}, headers=stale), 412, "precondition-failed"
+    )
+
+
 def test_an_input_takes_no_value_and_no_pulse(api: Api) -> None:
     assert_problem(api.open("PUT", "/pins/bell/value", json={"value": True}), 409, "conflict")
     assert_problem(api.post("/pins/bell/pulses", json={"duration_s": 1}, headers=KEY), 409, "conflict")

@@ -168,6 +168,35 @@ def test_a_pulse_that_is_switched_off_was_interrupted(panel: Panel) -> None:
     assert (ended.state, ended.on_s) == ("interrupted", 1.25)
 
 
+@pytest.mark.parametrize("name", ["lamp", "heater"])
+def test_what_a_pulse_will_switch_off_is_not_said_to_stay_on(panel: Panel, name: str) -> None:
+    """With a longest time on or without."""
+    panel.pulse(name, 1.0)
+    with pytest.raises(Conflict, match="A pulse of"):
+        panel.switch(name, True)
+    panel.passes(1.0)
+    panel.switch(name, True)
+    panel.switch(name, True)  # twice is as once
+    assert panel.pins.get(name).value is True
+
+
+def test_going_off_waits_for_nothing_that_is_written_down(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel.switch("lamp", True)
+    panel.switch("fan", True)
+    panel.switch("dimmer", 0.5)
+
+    def full(*_: object) -> None:
+        raise StorageFull("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(panel.database, "write", full)
+        for name, off in (("lamp", False), ("fan", False), ("dimmer", 0)):
+            panel.switch(name, off)
+            assert panel.pins.get(name).value == off
+        with pytest.raises(StorageFull):
+            panel.switch("arm", 0)
+
+
 def test_a_pulse_that_a_crash_cut_off_is_unknown_and_is_not_repeated(tmp_path: Path) -> None:
     before = Panel(tmp_path)
     pulse = before.pulse("lamp", 5.0)

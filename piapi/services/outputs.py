@@ -48,6 +48,8 @@ class Output:
         self.is_on = False
         self.is_taken = False
         """Somebody has the right to switch it on, and is writing down the intent."""
+        self.is_pulse = False
+        """What is on now goes off by itself, as whoever switched it on wished."""
         self.is_leased = False
         """What is on now may not outlive this process: the guard knows, until the line is off."""
         self.on_since = 0.0
@@ -133,7 +135,7 @@ class Outputs:
                 self._board_off(output)
                 raise
             now = output.on_since = self._clock.monotonic()
-            output.is_on, output.on_end = True, on_end
+            output.is_on, output.is_pulse, output.on_end = True, for_s is not None, on_end
             if on_for is not None:
                 cause = "time" if on_for == for_s else "limit"
                 output.end = self._timetable.at(now + on_for, lambda: self._end(output, now, cause))

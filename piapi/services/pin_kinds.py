@@ -146,7 +146,7 @@ class OutputPin(Pin):
             self._outputs.turn_off(self.output)
         elif not self.output.is_on:
             self.turn_on(None, actor, intend, self._ended)
-        elif self.output.end is not None and not self.config.max_on_s:
+        elif self.output.is_pulse:
             raise Conflict(f"A pulse of {self.config.name} is running; switch it off, or wait for its end.")
 
     def turn_on(
@@ -204,9 +204,10 @@ class LevelPin(Pin):
         return float(value)
 
     def switch(self, value: float, actor: str, intend: Callable[[], None]) -> None:
-        """Drive it. Raises HardwareError."""
+        """Drive it; `intend` is called before, unless it goes off, which waits for nothing. Raises HardwareError."""
         if value != self.level.value:
-            intend()
+            if value or self.config.mode == "servo":  # whose 0 is its middle
+                intend()
             self._levels.drive(self.level, value)
             self.changed_at = self._clock.now()
             self._record("pin.changed", {"value": value}, actor=actor)

@@ -121,10 +121,11 @@ class Pins:
         """Where refused commands are written down; None where there is no such pin."""
         return self._refusals if name in self._pins else None
 
-    def switch(self, pin: Pin, value: Any, actor: str, *along: Along) -> None:
-        """Set a value. Raises Invalid, Conflict, HardwareError, StorageError."""
+    def switch(self, pin: Pin, value: Any, actor: str, *along: Along, allow: Callable[[], None] = lambda: None) -> None:
+        """Set a value. Raises Invalid, Conflict, HardwareError, StorageError, and what `allow` raises."""
         with self._refusals.recorded(f"pin:{pin.config.name}", {"value": value}, actor):
             checked = pin.check(value)
+            allow()
 
             def intend() -> None:
                 self._intend(pin, {"value": checked}, actor, *along)
