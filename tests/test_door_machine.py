@@ -547,6 +547,17 @@ def test_an_open_that_waited_and_finds_the_door_between_the_ends_is_not_pressed_
     assert door.presses == []
 
 
+def test_a_warning_is_whole_also_when_the_card_was_slow_before_it_began() -> None:
+    door = garage(closed=False, open=True, warning_s=5)
+    door.move("closed")
+    door.run(4.0)
+    door.take(door.machine.warning_began(door.at))
+    door.run(4.9)
+    assert door.warns and door.presses == []
+    door.run(0.2)
+    assert not door.warns and len(door.presses) == 1
+
+
 def test_a_warning_can_be_cancelled_and_nothing_later() -> None:
     door = garage(closed=False, open=True, warning_s=5)
     first = door.move("closed")

@@ -174,7 +174,8 @@ class AttachedDoor:
             log.warning("door %s cannot warn: %s", self.name, error)
             if on:
                 return machine.warning_failed(self._clock.monotonic(), str(error))
-        return ()
+            return ()
+        return machine.warning_began(self._clock.monotonic()) if on else ()
 
     # What it says of itself -------------------------------------------------------------------------------------------
 

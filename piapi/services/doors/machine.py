@@ -189,6 +189,16 @@ class DoorMachine(Course):
             self._end(at, "failed", detail)
         return self._finish(at)
 
+    def warning_began(self, at: float) -> Outputs:
+        """Light or buzzer went on now, after what had to be written before: the time to get out of the way is whole."""
+        plan = self.state.plan
+        if self.running is not None and self.running.state == "warning" and plan is not None and plan.warning_until:
+            late = max(0.0, at + self.rules.warning_s - plan.warning_until)
+            self._set(
+                plan=replace(plan, warning_until=plan.warning_until + late, press_by=plan.press_by + late, look_at=at)
+            )
+        return self._finish(at)
+
     def warning_failed(self, at: float, detail: str) -> Outputs:
         """There is nothing to warn with, so nothing is pressed."""
         if self.running is not None and self.running.state == "warning":
