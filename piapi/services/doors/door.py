@@ -86,6 +86,12 @@ class Door(AttachedDoor):
         """What is known now. Waits for nothing."""
         return self._view
 
+    def add_pictures(self, id: str) -> None:
+        """There is a picture of an operation."""
+        with self._changed:  # what is known of the operation may change at this moment
+            self.book.add_pictures(id)
+            self._publish()
+
     def wait(self, id: str, timeout_s: float) -> None:
         """Wait until an operation has ended, or the time is over."""
         deadline = self._clock.monotonic() + timeout_s

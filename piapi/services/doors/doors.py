@@ -62,7 +62,7 @@ class Doors:
                 sensor: EdgeEntries(book.note, "door.sensor", timetable.at, sensor=sensor) for sensor in config.sensors
             }
             lines = DoorLines(config, outputs, inputs, clock, partial(self._on_edge, entries))
-            picture = partial(self._picture, config.camera, book)
+            picture = partial(self._picture, config.camera)
             self._doors[config.name] = Door(config, lines, book, clock, self._watch.wake, picture)
 
     def __iter__(self) -> Iterator[Door]:
@@ -139,6 +139,6 @@ class Doors:
         entries[sensor].add(change)
         self._watch.wake()
 
-    def _picture(self, camera: str | None, book: Book, operation: DoorOperation) -> None:
+    def _picture(self, camera: str | None, operation: DoorOperation) -> None:
         if camera is not None:
-            self._pictures.want(camera, operation, book.add_pictures)
+            self._pictures.want(camera, operation, self._doors[operation.door].add_pictures)
