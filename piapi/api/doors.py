@@ -195,9 +195,12 @@ class DoorLock(MethodView):
     @blp.response(200, DoorSchema)
     def put(self, wanted: dict[str, Any], door: Door) -> Response:
         """Lock a door against every command, or unlock it."""
-        with services().bounds.command(caller()):
-            reason = wanted.get("reason") if wanted["locked"] else None
-            view = door.lock(wanted["locked"], reason, caller().actor, allow=unless_changed(door))
+        locked, by = wanted["locked"], caller().actor
+        with (
+            services().doors.refusals.recorded(f"door:{door.name}", {"locked": locked}, by),
+            services().bounds.command(caller()),
+        ):
+            view = door.lock(locked, wanted.get("reason") if locked else None, by, allow=unless_changed(door))
         return answer(door, view)
 
 
@@ -214,9 +217,11 @@ class OperationItem(MethodView):
     @blp.response(200, OperationSchema)
     def delete(self, operation: DoorOperation) -> dict[str, Any]:
         """Cancel an operation while it still warns."""
-        if not operation.is_running:
-            raise Conflict("This operation has ended.")
-        return operation_document(services().doors.get(operation.door).cancel(operation.id, caller().actor))
+        by = caller().actor
+        with services().doors.refusals.recorded(f"door:{operation.door}", {"cancel": operation.id}, by):
+            if not operation.is_running:
+                raise Conflict("This operation has ended.")
+            return operation_document(services().doors.get(operation.door).cancel(operation.id, by))
 
 
 def unless_changed(door: Door) -> Any:

@@ -61,6 +61,10 @@ def _command(data: Mapping[str, Any]) -> str:
     return "lock" if data.get("locked") else "unlock"
 
 
+def _unsaid(data: Mapping[str, Any]) -> str:
+    return f" ({data['unsaid']} more were refused before)" if data.get("unsaid") else ""
+
+
 def _operation(data: Mapping[str, Any]) -> str:
     what = {"open": "opening it", "closed": "closing it"}.get(data.get("target") or "", "pressing it")
     detail = f": {data['detail']}" if data.get("detail") else ""
@@ -68,7 +72,7 @@ def _operation(data: Mapping[str, Any]) -> str:
 
 
 def _sensor(data: Mapping[str, Any]) -> str:
-    more = f", {data['edges']} changes within a second" if "edges" in data else ""
+    more = f", {data['edges']} changes within a second" if data.get("edges", 1) > 1 else ""
     more += ", seen late" if data.get("corrected") else ""
     return f"{data.get('sensor')} sensor {'on' if data.get('value') else 'off'}{more}"
 
@@ -83,7 +87,7 @@ _BASIS = {"sensor": ", by its sensor", "inferred": ", as far as can be told"}
 
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "command.accepted": lambda data: f"asked to {_command(data)}",
-    "command.refused": lambda data: f"asked to {_command(data)}, refused: {data.get('reason')}",
+    "command.refused": lambda data: f"asked to {_command(data)}, refused: {data.get('reason')}{_unsaid(data)}",
     "operation.state": _operation,
     "door.state": lambda data: f"the door is {data.get('state')}{_BASIS.get(data.get('basis', ''), '')}",
     "door.sensor": _sensor,
