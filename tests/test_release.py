@@ -237,15 +237,18 @@ def test_a_relay_is_released_when_the_worker_is_killed(rig: Rig) -> None:
     report("the worker was killed", [rig])
 
 
+def at_200_moments(kill: Callable[[Rig, int], None], rigs: list[Rig]) -> None:
+    with ThreadPoolExecutor(len(rigs)) as pool:
+        list(pool.map(kill, rigs, (67, 67, 66)))
+
+
 @pytest.mark.slow
 def test_a_relay_is_released_at_each_of_200_moments_at_which_the_worker_is_killed(rigs: list[Rig]) -> None:
-    with ThreadPoolExecutor(len(rigs)) as pool:
-        list(pool.map(kill_workers, rigs, (67, 67, 66)))
+    at_200_moments(kill_workers, rigs)
     report("the worker was killed", rigs)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_relay_is_released_when_the_master_is_killed(rig: Rig, times: int) -> None:
+def kill_masters(rig: Rig, times: int) -> None:
     """The worker notices at once, switches off by itself, and ends."""
     for _ in range(times):
         round = Round(rig)
@@ -256,11 +259,20 @@ def test_a_relay_is_released_when_the_master_is_killed(rig: Rig, times: int) -> 
             round.assert_released(killed)
         rig.start()
         round.assert_over("interrupted")
+
+
+def test_a_relay_is_released_when_the_master_is_killed(rig: Rig) -> None:
+    kill_masters(rig, 1)
     report("the master was killed", [rig])
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_relay_is_released_when_master_and_worker_are_killed(rig: Rig, times: int) -> None:
+@pytest.mark.slow
+def test_a_relay_is_released_at_each_of_200_moments_at_which_the_master_is_killed(rigs: list[Rig]) -> None:
+    at_200_moments(kill_masters, rigs)
+    report("the master was killed", rigs)
+
+
+def kill_both(rig: Rig, times: int) -> None:
     for number in range(times):
         round, worker = Round(rig), rig.worker()
         round.wait_for_any_moment()
@@ -274,7 +286,17 @@ def test_a_relay_is_released_when_master_and_worker_are_killed(rig: Rig, times: 
             round.assert_released(killed)
         rig.start()
         round.assert_over("unknown")
+
+
+def test_a_relay_is_released_when_master_and_worker_are_killed(rig: Rig) -> None:
+    kill_both(rig, 2)
     report("master and worker were killed", [rig])
+
+
+@pytest.mark.slow
+def test_a_relay_is_released_at_each_of_200_moments_at_which_master_and_worker_are_killed(rigs: list[Rig]) -> None:
+    at_200_moments(kill_both, rigs)
+    report("master and worker were killed", rigs)
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
