@@ -285,7 +285,7 @@ def kill_both(rig: Rig, times: int) -> None:
                 os.kill(worker, signal.SIGKILL)
             round.assert_released(killed)
         rig.start()
-        round.assert_over("unknown")
+        round.assert_over("unknown", "interrupted")  # the worker may have noticed the master's end before its own
 
 
 def test_a_relay_is_released_when_master_and_worker_are_killed(rig: Rig) -> None:
