@@ -299,12 +299,20 @@ def _job(row: sqlite3.Row) -> Job:
     return job
 
 
+_last: dict[str, tuple[Plan, str]] = {}
+"""The plan that was written last: with each tick it is the same one again."""
+
+
 def plan_to_json(plan: Plan) -> str:
     """A plan as text."""
+    if (last := _last.get("plan")) is not None and last[0] is plan:
+        return last[1]
     values = asdict(plan)
     for name in ("until", "start_at"):
         values[name] = values[name] and values[name].astimezone(UTC).isoformat()
-    return json.dumps(values, separators=(",", ":"))
+    text = json.dumps(values, separators=(",", ":"))
+    _last["plan"] = plan, text
+    return text
 
 
 def plan_from_json(text: str) -> Plan:

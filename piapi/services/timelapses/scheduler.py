@@ -85,7 +85,7 @@ class Scheduler:
                 if not self._heap:
                     return None
                 when_us, _, active = self._heap[0]
-                if when_us > self._clock.monotonic() * SECOND_US:
+                if when_us > round(self._clock.monotonic() * SECOND_US):
                     return when_us
                 heapq.heappop(self._heap)
                 number = self._valid[active]
