@@ -63,6 +63,7 @@ class TickCamera:
     takes_s: float = 0.01
     fails: Exception | None = None
     is_open: bool = True
+    is_emulated: bool = True
     pass_time: Callable[[float], None] | None = None
     """Lets time go by while a picture is taken."""
     asked: list[dict[str, ControlValue]] = field(default_factory=list)

@@ -219,3 +219,13 @@ def wait_until(owner: CameraOwner, condition: Callable[[], bool]) -> None:
             return
         limit.wait(0.005)
     raise AssertionError("it did not come about")
+
+
+def test_a_camera_that_has_work_just_now_is_opened(clock: FakeClock, camera: ScriptedCamera) -> None:
+    owner = CameraOwner("front", camera, ViewerPlaces(3), clock)
+    owner.start()
+    assert owner.wait_ready(5)
+    owner._is_open = False  # as after it was idle for a while
+    owner.expect(clock.monotonic() - 0.001)
+    assert owner._idle_for() == 0.0
+    owner.close()

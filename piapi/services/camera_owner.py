@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 #: Seconds that a camera runs on with nothing to do: opening one takes about a second on a Pi.
 LINGER_S = 10.0
 
+#: Seconds for which a camera is still opened after a moment at which there was to be work: for who says so just then.
+EXPECTED_S = 1.0
+
 #: Seconds that a live frame may take, beside its exposure.
 FRAME_TIMEOUT_S = 5.0
 
@@ -191,7 +194,7 @@ class CameraOwner:
             return 0.0
         if self._is_open:
             return max(max(self._last_needed, self._expected) + LINGER_S - now, 0.0)
-        return 0.0 if now <= self._expected else None
+        return 0.0 if now <= self._expected + EXPECTED_S else None
 
     def _step(self) -> None:
         if not self._is_open:

@@ -102,7 +102,7 @@ class CameraService:
             id=self.name,
             backend=self.config.backend,
             model=known.model if known else None,
-            emulated=known.emulated if known else self.config.backend == "simulated",
+            emulated=self.is_emulated,
             state="unavailable" if failure else "streaming" if viewers else "ready",
             detail=failure,
             resolutions=tuple(self._turned(*size) for size in known.resolutions) if known else (),
@@ -188,6 +188,12 @@ class CameraService:
     def controls(self) -> Mapping[str, Control]:
         """What can be set on it; empty before it was opened."""
         return self.owner.capabilities.controls if self.owner.capabilities else {}
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether its pictures are made up, as far as is known."""
+        known = self.owner.capabilities
+        return known.emulated if known else self.config.backend == "simulated"
 
     @property
     def model(self) -> str | None:

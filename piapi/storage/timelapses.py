@@ -6,20 +6,19 @@ that no clock can make two of one name. Misses stand as runs: a month without po
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from piapi.storage.database import Along, Database, from_millis, to_millis
+from piapi.storage.database import Along, Database, to_millis
 from piapi.storage.frames import FrameFiles
 from piapi.storage.ledger import Job, Miss
-from piapi.timelapse import Plan, Row, Video, Window
+from piapi.storage.timelapse_rows import columns_of, frame_values, job_of, missed_row, row_of
+from piapi.timelapse import Row
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class TimelapseStore(FrameFiles):
     def add(self, job: Job, *along: Along) -> Job:
         """Keep a new one; gives it its `seq`."""
         with self._database.write() as connection:
-            values = {**_columns(job), "id": job.id, "camera": job.camera, "created_by": job.created_by}
+            values = {**columns_of(job), "id": job.id, "camera": job.camera, "created_by": job.created_by}
             values |= {"created_at": to_millis(job.created_at)}
             names = ", ".join(values)
             cursor = connection.execute(
@@ -54,10 +53,10 @@ class TimelapseStore(FrameFiles):
         """A job as it is now, with a frame and misses that are new in its ledger, in one transaction."""
         with self._database.write() as connection:
             if frame is not None:
-                connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _frame_values(job.seq, frame))
+                connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)", frame_values(job.seq, frame))
             for miss in misses:
                 _add_miss(connection, job.seq, miss)
-            values = _columns(job)
+            values = columns_of(job)
             names = ", ".join(f"{name} = ?" for name in values)
             connection.execute(
                 f"UPDATE timelapses SET {names} WHERE seq = ?",  # noqa: S608 — our names
@@ -69,7 +68,7 @@ class TimelapseStore(FrameFiles):
     def get(self, id: str) -> Job | None:
         """One of them."""
         row = self._database.read_one("SELECT * FROM timelapses WHERE id = ?", (id,))
-        return _job(row) if row else None
+        return job_of(row) if row else None
 
     def page(self, cameras: frozenset[str] | None, limit: int, before: int | None) -> list[Job]:
         """Newest first; of these cameras, or of all."""
@@ -82,24 +81,24 @@ class TimelapseStore(FrameFiles):
             f"SELECT * FROM timelapses WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?",  # noqa: S608
             (*values, *placeholders, limit),
         )
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     def unfinished(self) -> list[Job]:
         """All that may still capture, or whose film is not closed; oldest first."""
         rows = self._database.read("SELECT * FROM timelapses WHERE ended_at IS NULL OR is_film_done = 0 ORDER BY seq")
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     def ended_before(self, moment: datetime, limit: int) -> list[Job]:
         """Those that ended before `moment`, oldest first."""
         rows = self._database.read(
             "SELECT * FROM timelapses WHERE ended_at < ? ORDER BY ended_at, seq LIMIT ?", (to_millis(moment), limit)
         )
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     def first_ended(self) -> Job | None:
         """The oldest of those that have ended, in the order in which they were made."""
         row = self._database.read_one("SELECT * FROM timelapses WHERE ended_at IS NOT NULL ORDER BY seq LIMIT 1")
-        return _job(row) if row else None
+        return job_of(row) if row else None
 
     def taken_bytes(self) -> int:
         """Of all frames that were captured."""
@@ -113,7 +112,7 @@ class TimelapseStore(FrameFiles):
         )
         if row is None:
             return None
-        job = _job(row)
+        job = job_of(row)
         area = job.plan.width * job.plan.height
         return job.bytes / job.captured * (pixels / area if area and pixels else 1.0)
 
@@ -158,10 +157,10 @@ class TimelapseStore(FrameFiles):
         misses = self._database.read(
             "SELECT * FROM misses WHERE timelapse = ? AND first < ? ORDER BY first DESC LIMIT ?", (job.seq, top, limit)
         )
-        found = [_row(frame) for frame in frames]
+        found = [row_of(frame) for frame in frames]
         for miss in misses:
             last = min(miss["last"], top - 1)
-            found += [_missed(job, miss, tick) for tick in range(last, max(miss["first"], last - limit + 1) - 1, -1)]
+            found += [missed_row(job, miss, tick) for tick in range(last, max(miss["first"], last - limit + 1) - 1, -1)]
         found.sort(key=lambda row: -row.index)
         return found[:limit]
 
@@ -175,12 +174,12 @@ class TimelapseStore(FrameFiles):
         rows = self._database.read(
             "SELECT * FROM frames WHERE timelapse = ? AND tick > ? ORDER BY tick LIMIT ?", (job.seq, after, limit)
         )
-        return [_row(row) for row in rows]
+        return [row_of(row) for row in rows]
 
     def latest(self, job: Job) -> Row | None:
         """The newest captured tick."""
         rows = self._database.read("SELECT * FROM frames WHERE timelapse = ? ORDER BY tick DESC LIMIT 1", (job.seq,))
-        return _row(rows[0]) if rows else None
+        return row_of(rows[0]) if rows else None
 
     def frames(self, job: Job, page: int = 200) -> Iterator[tuple[Row, Path]]:
         """Captured ticks that have their file, in order, read page by page."""
@@ -221,114 +220,3 @@ def _add_miss(connection: sqlite3.Connection, job: int, miss: Miss) -> None:
             "INSERT INTO misses VALUES (?, ?, ?, ?, ?)",
             (job, miss.first, miss.last, to_millis(miss.due_at), miss.cause),
         )
-
-
-def _frame_values(job: int, frame: Row) -> tuple[Any, ...]:
-    captured_at = frame.captured_at or frame.due_at
-    return (
-        job,
-        frame.index,
-        to_millis(frame.due_at),
-        to_millis(captured_at),
-        round((frame.lateness_ms or 0.0) * 1000),
-        frame.size_bytes or 0,
-        frame.luminance,
-        int(frame.has_file),
-    )
-
-
-def _row(row: sqlite3.Row) -> Row:
-    return Row(
-        index=row["tick"],
-        due_at=from_millis(row["due_at"]),
-        status="captured",
-        captured_at=from_millis(row["captured_at"]),
-        lateness_ms=row["lateness_us"] / 1000,
-        size_bytes=row["size_bytes"],
-        luminance=row["luminance"],
-        has_file=bool(row["has_file"]),
-    )
-
-
-def _missed(job: Job, miss: sqlite3.Row, tick: int) -> Row:
-    since = timedelta(microseconds=(tick - miss["first"]) * job.interval_us)
-    return Row(index=tick, due_at=from_millis(miss["due_at"]) + since, status="missed", cause=miss["cause"])
-
-
-def _columns(job: Job) -> dict[str, Any]:
-    """What changes of a job."""
-    return {
-        "plan": plan_to_json(job.plan),
-        "state": job.state,
-        "state_reason": job.state_reason,
-        "started_at": _millis(job.started_at),
-        "ended_at": _millis(job.ended_at),
-        "is_emulated": int(job.is_emulated),
-        "boot_id": job.boot_id,
-        "boot_us": job.boot_us,
-        "anchor_us": job.anchor_us,
-        "is_anchored": int(job.is_anchored),
-        "settled": job.settled,
-        "captured": job.captured,
-        "missed": job.missed,
-        "bytes": job.bytes,
-        "lateness": json.dumps(job.lateness.counts, separators=(",", ":")),
-        "memory": json.dumps(job.memory, separators=(",", ":")),
-        "is_film_done": int(job.is_film_done),
-    }
-
-
-def _job(row: sqlite3.Row) -> Job:
-    job = Job(
-        id=row["id"],
-        camera=row["camera"],
-        plan=plan_from_json(row["plan"]),
-        created_by=row["created_by"],
-        created_at=from_millis(row["created_at"]),
-        seq=row["seq"],
-        state=row["state"],
-        state_reason=row["state_reason"],
-    )
-    job.started_at, job.ended_at = _time(row["started_at"]), _time(row["ended_at"])
-    job.boot_id, job.boot_us, job.anchor_us = row["boot_id"], row["boot_us"], row["anchor_us"]
-    job.settled, job.captured, job.missed, job.bytes = row["settled"], row["captured"], row["missed"], row["bytes"]
-    job.is_anchored, job.is_film_done = bool(row["is_anchored"]), bool(row["is_film_done"])
-    job.is_emulated = bool(row["is_emulated"])
-    job.lateness.counts = {int(step): count for step, count in json.loads(row["lateness"]).items()}
-    job.memory = json.loads(row["memory"])
-    return job
-
-
-_last: dict[str, tuple[Plan, str]] = {}
-"""The plan that was written last: with each tick it is the same one again."""
-
-
-def plan_to_json(plan: Plan) -> str:
-    """A plan as text."""
-    if (last := _last.get("plan")) is not None and last[0] is plan:
-        return last[1]
-    values = asdict(plan)
-    for name in ("until", "start_at"):
-        values[name] = values[name] and values[name].astimezone(UTC).isoformat()
-    text = json.dumps(values, separators=(",", ":"))
-    _last["plan"] = plan, text
-    return text
-
-
-def plan_from_json(text: str) -> Plan:
-    """The plan in a text."""
-    values = json.loads(text)
-    for name in ("until", "start_at"):
-        values[name] = values[name] and datetime.fromisoformat(values[name])
-    if window := values["window"]:
-        values["window"] = Window(window["start"], window["end"], tuple(window["days"]))
-    values["video"] = Video(**values["video"])
-    return Plan(**values)
-
-
-def _millis(moment: datetime | None) -> int | None:
-    return None if moment is None else to_millis(moment)
-
-
-def _time(millis: int | None) -> datetime | None:
-    return None if millis is None else from_millis(millis)

@@ -133,6 +133,7 @@ class Timelapses:
                 raise Conflict(f"{MOST_ACTIVE} time-lapses run at once already. End one of them first.")
             self._promises.require(estimate)
             job = Job(self._random(8).hex(), camera.name, plan, by, self._clock.now())
+            job.is_emulated = camera.is_emulated
             job.state = "scheduled" if plan.start_at and plan.start_at > job.created_at else "running"
             job.memory |= {"frames_total": estimate.frames, "frame_bytes": estimate.size_bytes / estimate.frames}
             self._store.make_folders(job.id)
