@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
-from piapi.console import address_in
-
-
-class LocalConnection(http.client.HTTPConnection):
-    """HTTP to the socket in a folder."""
-
-    def __init__(self, folder: Path, timeout: float = 30) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._folder = folder
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        try:
-            with address_in(self._folder) as address:
-                self.sock.connect(address)
-        except BaseException:
-            self.sock.close()
-            raise
+from piapi.cli.local import LocalConnection
 
 
 def ask(

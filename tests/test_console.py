@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from piapi.cli.local import LocalConnection
 from piapi.console import MOST_PATH, NAME, address_in, make_place, run_folder, user_at
 from piapi.server.connection import USER
 from tests.conftest import Api, assert_problem
-from tests.local import LocalConnection, ask
+from tests.local import ask
 from tests.service import ROOT, Service, running
 
 CONFIG = """
