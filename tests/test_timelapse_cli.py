@@ -101,7 +101,7 @@ def test_one_is_shown_and_followed_to_its_end(service: Service) -> None:
     id = start(service, "--every", "0.2", "--count", "4", "--name", "beans")
     done = piapi(service, "show", id, "--follow")
     assert done.exit_code == 0, done.output
-    for words in ("name       beans", "camera     front", "every      0.2 s", "finished: "):
+    for words in ("name       beans", "front (emulated)", "every      0.2 s", "finished: "):
         assert words in done.stdout
     done = piapi(service, "show", id)
     assert "front (emulated)" in done.stdout and "late by" in done.stdout and "film       " in done.stdout

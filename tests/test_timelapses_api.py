@@ -43,7 +43,7 @@ def later(seconds: float) -> str:
 
 def test_one_is_made_found_and_captures(api: Api) -> None:
     made = start(api, name="tomatoes", quality=80, controls={"brightness": 0.1})
-    assert made["state"] == "running"
+    assert made["state"] == "running" and made["emulated"] is True
     assert (made["name"], made["interval_s"], made["count"], made["until"]) == ("tomatoes", 3600.0, 10, None)
     assert (made["quality"], made["width"], made["controls"]) == (80, None, {"brightness": 0.1})
     assert (made["frames_total"], made["created_by"]) == (10, "token:test")
