@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def _join(
         Chore("lines that could not be taken", TAKE_LINES_EVERY_S, panel.retry),
         Chore("leases without an end", RENEW_EVERY_S, panel.renew),
         Chore("old pulses and operations", FORGET_EVERY_S, panel.forget_old),
+        Chore("the age of time-lapses", KEEP_AGE_EVERY_S, lambda: _keep_age(services, settings, storage)),
         *storage.chores,
         Chore("the end in the journal", math.inf, lambda: _tell(storage.events, "system.stopped"), at_close=True),
     ]
@@ -265,6 +267,12 @@ class Storage:
     def is_believed(self) -> bool:
         """Whether something may be removed by the wall clock."""
         return self.is_synchronised() is True
+
+
+def _keep_age(services: Services, settings: config.Settings, storage: Storage) -> None:
+    """Remove what is older than its owner wants, by a clock that is believed alone."""
+    if (days := settings.storage.max_age_days) and storage.is_believed():
+        services.timelapses.remove_ended_before(services.clock.now() - timedelta(days=days))
 
 
 def _tell(events: Events, type: str, data: Mapping[str, Any] | None = None) -> None:

@@ -331,3 +331,15 @@ def _plan(count: int):
     from piapi.timelapse import Plan
 
     return Plan(interval_s=5.0, count=count)
+
+
+def test_old_ones_are_removed_and_only_those_that_have_ended(bench: Bench) -> None:
+    old = bench.start(count=1)
+    bench.run(10 * 86400)
+    running = bench.start(interval_s=3600, count=10_000)
+    bench.run(3600)
+    young = bench.start(count=1)
+    bench.run(10)
+    bench.lapses.remove_ended_before(bench.clock.now() - timedelta(days=7))
+    assert {job.id for job in bench.lapses.page(None, 10, None)} == {running.id, young.id}
+    assert not bench.store.folder(old.id).exists()

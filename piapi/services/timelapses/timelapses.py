@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 #: Jobs that may run at once, over all cameras.
 MOST_ACTIVE = 32
 
+#: Old ones that are removed in one turn of the housekeeper, who has other things to do.
+AT_ONCE = 3
+
 
 class Timelapses:
     """All of them."""
@@ -181,6 +184,12 @@ class Timelapses:
             self.running.forget(id)
             data = {"id": id, "name": job.plan.name, **({"cause": cause} if cause else {})}
             self._store.remove(job, self._events.entry("timelapse.removed", f"camera:{job.camera}", data, actor=by))
+
+    def remove_ended_before(self, moment: datetime) -> None:
+        """Remove some of those that ended before `moment`, the oldest first: what the owner wants no longer."""
+        for job in self._store.ended_before(moment, AT_ONCE):
+            log.info("removed time-lapse %s by age", job.id)
+            self.remove(job.id, cause="age")
 
     # Within -----------------------------------------------------------------------------------------------------------
 
