@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 import config
@@ -19,6 +20,7 @@ from piapi.models import PhotoFilter
 from piapi.services.attempts import Attempts
 from piapi.services.passwords import Passwords
 from piapi.services.photos import PhotoRequest
+from piapi.timelapse import Plan
 from tests.people import CHEAP, PASSWORD
 
 OPEN_TO_POST = ("/session", "/pair")
@@ -78,6 +80,10 @@ def something_real(path: str, app) -> str:  # type: ignore[no-untyped-def]
     if "/photos/" in path:
         found = services.photos.page(PhotoFilter(), 1, None)
         return (found[0] if found else services.photos.take(services.cameras.get("demo"), PhotoRequest())).id
+    if "/timelapses/" in path:
+        jobs = services.timelapses.page(None, 1, None)
+        plan = Plan(interval_s=60, count=2)
+        return (jobs[0] if jobs else services.timelapses.create(services.cameras.get("demo"), plan)).id
     if "/tokens/" in path:
         return str(services.access.create_token("x", role="viewer")[0].id)
     if "/pairings/" in path:
@@ -119,10 +125,14 @@ class Bearer:
 def test_with_a_token_every_answer_is_as_documented(case, running) -> None:  # type: ignore[no-untyped-def]
     for name, made_up in (case.path_parameters or {}).items():
         if made_up and len(str(made_up)) % 2 == 0:  # the other half of the names stays as it was made up
-            case.path_parameters = {name: something_real(case.path, running[0])}
+            real = "0" if name == "index" else something_real(case.path, running[0])
+            case.path_parameters = {**case.path_parameters, name: real}
     running[0].extensions["piapi"].services.users._attempts = Attempts(SystemClock())  # 429 is for test_users.py
     response = case.call()
-    case.validate_response(response, excluded_checks=[positive_data_acceptance] if is_expected(response) else [])
+    excluded = [positive_data_acceptance] if is_expected(response) else []
+    if response.status_code == 507:  # so much can be asked for that no disk has it, and that is no fault of ours
+        excluded = [positive_data_acceptance, not_a_server_error]
+    case.validate_response(response, excluded_checks=excluded)
 
 
 @schema.parametrize()
