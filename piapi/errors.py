@@ -9,6 +9,7 @@ PiApiError
 │   ├── CommandExpired          a command came after the time at which it expires
 │   ├── NoFilm                  a time-lapse has no frame yet, so there is nothing to be seen
 │   └── DoorFault               the sensors of a door contradict each other
+├── RenderFailed                a render did not come to its end
 ├── Locked                      its owner has locked it
 ├── Quarantined                 just started; sensors are not yet known to be steady
 ├── IdempotencyError
@@ -86,6 +87,10 @@ class UnsupportedControl(Invalid):
 
     def __init__(self, name: str, detail: str) -> None:
         super().__init__(Fault(f"/controls/{name}", detail))
+
+
+class RenderFailed(PiApiError):
+    """A render did not come to its end; the message says why."""
 
 
 class NotFound(PiApiError):

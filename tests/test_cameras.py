@@ -50,7 +50,7 @@ def test_a_camera_says_what_it_is(api: Api) -> None:
     assert camera["resolutions"][0] == [4608, 2592] and camera["rotation"] == 0
     brightness = camera["controls"]["brightness"]
     assert brightness == {"min": -1.0, "max": 1.0, "choices": None, "default": 0.0, "value": 0.0}
-    assert set(camera["links"]) == {"self", "snapshot", "stream", "photos"}
+    assert set(camera["links"]) == {"self", "snapshot", "stream", "photos", "timelapses"}
     assert "ETag" not in api.get("/cameras/demo").headers
 
 

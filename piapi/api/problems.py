@@ -80,6 +80,7 @@ PROBLEMS: dict[type[errors.PiApiError], tuple[int, str]] = {
     errors.BoardUnavailable: (503, "hardware-unavailable"),
     errors.LineBusy: (503, "hardware-unavailable"),
     errors.LineRefused: (503, "hardware-unavailable"),
+    errors.RenderFailed: (500, "internal-error"),
     errors.GuardUnavailable: (503, "hardware-unavailable"),
     errors.StorageBusy: (503, "hardware-unavailable"),
     errors.Quarantined: (503, "quarantined"),

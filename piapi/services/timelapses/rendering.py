@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from piapi.errors import PiApiError
+from piapi.errors import RenderFailed
 from piapi.film.job import RenderJob, frame_line
 from piapi.timelapse import RenderRequest, Row
 
@@ -24,10 +24,6 @@ PATIENCE_S = 5.0
 
 #: Libraries are loaded from where this program is, whatever folder it was started in.
 _ROOT = Path(__file__).resolve().parents[3]
-
-
-class RenderFailed(PiApiError):
-    """A render did not come to its end; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
