@@ -25,7 +25,8 @@ height = 720
 MANY = 100
 MOST = 1000
 """Connections that the service keeps."""
-LISTENERS = 1
+LISTENERS = 2
+"""For the network, and for the machine's own command line."""
 
 
 @pytest.fixture(scope="module")

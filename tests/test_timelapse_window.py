@@ -18,9 +18,9 @@ from piapi.services.timelapses.window import (
     Calendar,
     Place,
     check_window,
-    microseconds_of,
-    moment_of,
+    from_micros,
     place_of,
+    to_micros,
     zone_of,
 )
 from piapi.timelapse import DAYS, Window
@@ -37,12 +37,12 @@ def local(place: Place, *when: int) -> datetime:
 
 def openings(window: Window, place: Place, first: datetime, days: float) -> list[tuple[str, str]]:
     """As the place's clocks tell them."""
-    spans = Calendar(window, place).spans(microseconds_of(first), microseconds_of(first + timedelta(days=days)))
+    spans = Calendar(window, place).spans(to_micros(first), to_micros(first + timedelta(days=days)))
     return [(told(begins, place), told(ends, place)) for begins, ends in spans]
 
 
 def told(microseconds: int, place: Place) -> str:
-    return f"{moment_of(microseconds).astimezone(place.zone):%a %H:%M}"
+    return f"{from_micros(microseconds).astimezone(place.zone):%a %H:%M}"
 
 
 def minutes_apart(a: datetime, b: datetime) -> float:
@@ -119,7 +119,7 @@ def test_a_time_that_is_left_out_is_the_first_instant_after_it(
 def test_of_a_time_that_comes_twice_the_start_takes_the_first_and_the_end_the_last(
     start: str, end: str, hours: float
 ) -> None:
-    day = microseconds_of(local(BERLIN, 2026, 10, 25))
+    day = to_micros(local(BERLIN, 2026, 10, 25))
     [(begins, ends)] = Calendar(Window(start, end, ("sun",)), BERLIN).spans(day, day + 86_400_000_000)
     assert ends - begins == hours * 3_600_000_000
 
@@ -249,13 +249,13 @@ moments = st.datetimes(datetime(2025, 1, 1), datetime(2030, 1, 1), timezones=st.
 @settings(max_examples=150, deadline=None)
 def test_spans_contains_and_changes_agree(window: Window, place: Place, moment: datetime) -> None:
     calendar, asked = Calendar(window, place), Calendar(window, place)
-    spans = list(calendar.spans(microseconds_of(moment), microseconds_of(moment + timedelta(days=20))))
+    spans = list(calendar.spans(to_micros(moment), to_micros(moment + timedelta(days=20))))
     assert spans == sorted(spans) and all(begins < ends for begins, ends in spans)
     assert all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
     for begins, ends in spans:
-        assert asked.contains(moment_of(begins)) and asked.contains(moment_of(ends - 1))
+        assert asked.contains(from_micros(begins)) and asked.contains(from_micros(ends - 1))
     inside = calendar.contains(moment)
-    assert inside == any(begins <= microseconds_of(moment) < ends for begins, ends in spans)
+    assert inside == any(begins <= to_micros(moment) < ends for begins, ends in spans)
     change, opening = calendar.next_change(moment), calendar.next_opening(moment)
     if change is not None:
         assert change > moment and calendar.contains(change) is not inside

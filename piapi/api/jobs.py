@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from piapi.api.auth import check_acceptable, check_scope, guarded, may_any
 from piapi.api.services import services
 from piapi.errors import Forbidden
+from piapi.timelapse import Render, Timelapse
 
 R = TypeVar("R")
 
@@ -18,17 +19,11 @@ def on_timelapse(
     """The view is about the time-lapse `id` of its path, gets it as `timelapse`, and needs `camera:<its
     camera>:<verb>`."""
 
-    def decorate(view: Callable[..., R]) -> Callable[..., R]:
-        def admit(kwargs: dict[str, Any]) -> None:
-            _check_any(verb)
-            timelapse = services().timelapses.get(kwargs.pop("id"))
-            check_scope(f"camera:{timelapse.camera}:{verb}")
-            check_acceptable(produces)
-            kwargs["timelapse"] = timelapse
+    def find(id: str) -> tuple[Timelapse, str]:
+        timelapse = services().timelapses.get(id)
+        return timelapse, timelapse.camera
 
-        return guarded(view, admit, f"camera:{{camera}}:{verb}", is_about_one=True)
-
-    return decorate
+    return _about("timelapse", find, verb, produces)
 
 
 def on_render(
@@ -37,13 +32,24 @@ def on_render(
     """The view is about the render `id` of its path, gets it as `render`, and needs `camera:<camera>:<verb>` for the
     camera of its time-lapse."""
 
+    def find(id: str) -> tuple[Render, str]:
+        render = services().renders.get(id)
+        return render, services().timelapses.get(render.timelapse).camera
+
+    return _about("render", find, verb, produces)
+
+
+def _about(
+    name: str, find: Callable[[str], tuple[object, str]], verb: str, produces: tuple[str, ...]
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """`find` gives the thing of an id, and the camera whose scope it needs."""
+
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
         def admit(kwargs: dict[str, Any]) -> None:
             _check_any(verb)
-            render = services().renders.get(kwargs.pop("id"))
-            check_scope(f"camera:{services().timelapses.get(render.timelapse).camera}:{verb}")
+            kwargs[name], camera = find(kwargs.pop("id"))
+            check_scope(f"camera:{camera}:{verb}")
             check_acceptable(produces)
-            kwargs["render"] = render
 
         return guarded(view, admit, f"camera:{{camera}}:{verb}", is_about_one=True)
 

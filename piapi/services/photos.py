@@ -17,6 +17,7 @@ from piapi.models import NOBODY, Photo, PhotoFilter, PhotoFormat
 from piapi.services.cameras import CameraService
 from piapi.services.events import Events
 from piapi.services.exif import record_for, with_exif
+from piapi.services.places import Places
 from piapi.services.thumbnails import THUMBNAIL_WIDTHS, kept_width, make_thumbnail
 from piapi.storage.database import Along
 from piapi.storage.photos import PhotoLibrary, key_of
@@ -55,7 +56,7 @@ class Photos:
         self._random = random
         self._thumbnailing = threading.Lock()  # one at a time: a thumbnail of 12 megapixels takes 20 MB
         self._waiting = threading.BoundedSemaphore(MOST_THUMBNAILS)
-        self._archives = threading.BoundedSemaphore(MOST_ARCHIVES)
+        self._archives = Places("archives", MOST_ARCHIVES)
         self._changing = threading.Lock()
 
     def take(
@@ -108,9 +109,7 @@ class Photos:
 
     def archive(self, chosen: PhotoFilter) -> PhotoArchive:
         """The same photos, one after the other. Raises TooManyRequests when too many are being sent already."""
-        if not self._archives.acquire(blocking=False):
-            raise TooManyRequests(f"{MOST_ARCHIVES} archives are being sent already.", retry_after_s=30)
-        return PhotoArchive(self._library, chosen, self._archives.release)
+        return PhotoArchive(self._library, chosen, self._archives.take())
 
     def change(self, id: str, changes: Mapping[str, Any], allow: Callable[[Photo], None], *, by: str = NOBODY) -> Photo:
         """Set `label` or `pinned`, whichever is named, if `allow` raises nothing for the photo as it is now."""

@@ -95,16 +95,6 @@ class TimelapseStore(FrameFiles):
         )
         return [job_of(row) for row in rows]
 
-    def first_ended(self) -> Job | None:
-        """The oldest of those that have ended, in the order in which they were made."""
-        row = self._database.read_one("SELECT * FROM timelapses WHERE ended_at IS NOT NULL ORDER BY seq LIMIT 1")
-        return job_of(row) if row else None
-
-    def taken_bytes(self) -> int:
-        """Of all frames that were captured."""
-        row = self._database.read_one("SELECT coalesce(sum(bytes), 0) AS bytes FROM timelapses")
-        return int(row["bytes"]) if row else 0
-
     def frame_bytes(self, camera: str, pixels: int) -> float | None:
         """Mean size of the frames of the last job on this camera that captured some, scaled to a size in pixels."""
         row = self._database.read_one(
@@ -201,11 +191,6 @@ class TimelapseStore(FrameFiles):
             )
         for row in rows:
             self.place(job.id, row["tick"]).unlink(missing_ok=True)
-
-    def lost_file(self, job: Job, index: int) -> None:
-        """Take note that the JPEG of a tick is gone or cannot be read."""
-        with self._database.write() as connection:
-            connection.execute("UPDATE frames SET has_file = 0 WHERE timelapse = ? AND tick = ?", (job.seq, index))
 
 
 def _add_miss(connection: sqlite3.Connection, job: int, miss: Miss) -> None:

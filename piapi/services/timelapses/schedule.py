@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from fractions import Fraction
 
-from piapi.services.timelapses.window import SIGHT_DAYS, Calendar, microseconds_of, moment_of
+from piapi.services.timelapses.window import SIGHT_DAYS, Calendar
+from piapi.storage.ledger import from_micros, to_micros
 
 #: No moment that is reckoned here is later.
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)
@@ -33,17 +35,17 @@ def position_of(index: int, interval_s: float) -> float:
 
 def first_tick_at_or_after(position_s: float, interval_s: float) -> int:
     """The tick that is due so many seconds from the start, to the microsecond, or the next one; 0 before the start."""
-    return max(-(-round(position_s * _SECOND) // interval_us(interval_s)), 0)
+    return max(-(-round(Fraction(position_s) * _SECOND) // interval_us(interval_s)), 0)
 
 
 def due_at(start: datetime, index: int, interval_s: float) -> datetime:
     """When a tick is due; at most `LATEST`."""
-    return _moment(microseconds_of(start) + index * interval_us(interval_s))
+    return _moment(to_micros(start) + index * interval_us(interval_s))
 
 
 def tick_at_or_after(start: datetime, moment: datetime, interval_s: float) -> int:
     """The tick that is due at that moment, or the next one; 0 before the start."""
-    return max(-(-(microseconds_of(moment) - microseconds_of(start)) // interval_us(interval_s)), 0)
+    return max(-(-(to_micros(moment) - to_micros(start)) // interval_us(interval_s)), 0)
 
 
 def due_runs(start: datetime, interval_s: float, calendar: Calendar | None, first: int, stop: int) -> Iterator[range]:
@@ -52,7 +54,7 @@ def due_runs(start: datetime, interval_s: float, calendar: Calendar | None, firs
     if calendar is None:
         begun = range(first, max(first, stop))
     else:
-        grid, step = microseconds_of(start), interval_us(interval_s)
+        grid, step = to_micros(start), interval_us(interval_s)
         for begins, ends in calendar.spans(grid + first * step, grid + stop * step):
             run = range(max(_index(begins - grid, step), first), min(_index(ends - grid, step), stop))
             if run and run.start > begun.stop:
@@ -73,7 +75,7 @@ def next_due(start: datetime, interval_s: float, calendar: Calendar | None, inde
 
 def ticks_between(start: datetime, end: datetime, interval_s: float, calendar: Calendar | None) -> int:
     """How many ticks are due from the start (which is tick 0) to before the end."""
-    grid, until, step = microseconds_of(start), microseconds_of(end), interval_us(interval_s)
+    grid, until, step = to_micros(start), to_micros(end), interval_us(interval_s)
     if calendar is None or until <= grid:
         return max(_index(until - grid, step), 0)
     known = min(until, grid + calendar.counted_days * _DAY)
@@ -87,7 +89,7 @@ def ticks_between(start: datetime, end: datetime, interval_s: float, calendar: C
 
 def end_of_count(start: datetime, interval_s: float, count: int, calendar: Calendar | None) -> datetime | None:
     """When the last of so many ticks is due, at most `LATEST`; None when the window never holds so many."""
-    grid, step = microseconds_of(start), interval_us(interval_s)
+    grid, step = to_micros(start), interval_us(interval_s)
     if calendar is None:
         return _moment(grid + (count - 1) * step)
     known = grid + calendar.counted_days * _DAY
@@ -113,5 +115,5 @@ def _ticks(begins: int, ends: int, grid: int, step: int) -> int:
 
 
 def _moment(microseconds: int) -> datetime:
-    latest = microseconds_of(LATEST)
-    return LATEST if microseconds > latest else moment_of(microseconds)
+    latest = to_micros(LATEST)
+    return LATEST if microseconds > latest else from_micros(microseconds)

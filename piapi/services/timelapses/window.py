@@ -29,6 +29,7 @@ from zoneinfo import ZoneInfo
 
 from piapi.errors import Fault, Invalid
 from piapi.services.timelapses.sun import EVENING, MORNING, WORDS, Polar, Sun
+from piapi.storage.ledger import from_micros, to_micros
 from piapi.timelapse import DAYS, Window
 
 #: How far ahead it is looked for an opening.
@@ -44,24 +45,13 @@ _UNKNOWN = (0, 0)
 _COUNTED_DAYS, _COUNTED_DAYS_OF_SUN = 1100, SIGHT_DAYS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _TIME = re.compile(rf"(\d\d):([0-5]\d)|({'|'.join(WORDS)})(?:([+-])(\d\d):([0-5]\d))?", re.ASCII)
 _MOST_OFFSET = 12 * 60
 
 
-def microseconds_of(moment: datetime) -> int:
-    """Since 1970, exactly."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment_of(microseconds: int) -> datetime:
-    """The other way, in UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
 #: What lies outside is never open: there, dates near the ends of what Python can say would be met.
 _LAST = date(9990, 1, 1)
-_EARLIEST, _LATEST = 0, microseconds_of(datetime.combine(_LAST, time(), UTC))
+_EARLIEST, _LATEST = 0, to_micros(datetime.combine(_LAST, time(), UTC))
 
 
 class Located(Protocol):
@@ -182,7 +172,7 @@ class Calendar:
 
     def contains(self, moment: datetime) -> bool:
         """Whether it is open."""
-        at = microseconds_of(moment)
+        at = to_micros(moment)
         begins, ends = self._latest
         if begins <= at < ends:
             return True
@@ -193,16 +183,16 @@ class Calendar:
 
     def next_opening(self, moment: datetime) -> datetime | None:
         """When it next opens, having been closed before; None when it does not within 400 days."""
-        at = microseconds_of(moment)
-        return next((moment_of(begins) for begins, _ in self._joined(at) if begins > at), None)
+        at = to_micros(moment)
+        return next((from_micros(begins) for begins, _ in self._joined(at) if begins > at), None)
 
     def next_change(self, moment: datetime) -> datetime | None:
         """When it next opens or closes; None when it does neither within 400 days."""
-        at = microseconds_of(moment)
+        at = to_micros(moment)
         for begins, ends in self._joined(at):
             if begins > at:
-                return moment_of(begins)
-            return moment_of(ends) if ends < at + _SIGHT else None
+                return from_micros(begins)
+            return from_micros(ends) if ends < at + _SIGHT else None
         return None
 
     def spans(self, since: int, until: int) -> Iterator[tuple[int, int]]:
@@ -222,7 +212,7 @@ class Calendar:
                     before = ends
                     if ends > since:
                         yield begins, ends
-            elif microseconds_of(datetime.combine(day - timedelta(days=2), time(), UTC)) > until:
+            elif to_micros(datetime.combine(day - timedelta(days=2), time(), UTC)) > until:
                 return
             day += timedelta(days=1)
 
@@ -239,7 +229,7 @@ class Calendar:
 
     def _local_date(self, microseconds: int) -> date:
         within = min(max(microseconds, _EARLIEST), _LATEST)
-        return moment_of(within).astimezone(self._zone).date()
+        return from_micros(within).astimezone(self._zone).date()
 
     def _opening(self, day: date) -> tuple[int, int] | None:
         number = day.toordinal()
@@ -269,10 +259,10 @@ class Calendar:
             return self._by_clock(day, edge.minutes, is_start)
         moment = self._sun.at(edge.word, day)
         if isinstance(moment, datetime):
-            return microseconds_of(moment) + edge.minutes * 60_000_000
+            return to_micros(moment) + edge.minutes * 60_000_000
         waits_for_dark = edge.word in (EVENING if is_start else MORNING)
         if waits_for_dark and moment is Polar.DOWN:
-            return microseconds_of(self._sun.noon(day))
+            return to_micros(self._sun.noon(day))
         if not waits_for_dark and moment is Polar.UP:
             return self._by_clock(day, 0 if is_start else 24 * 60, is_start)
         return None
@@ -284,7 +274,7 @@ class Calendar:
         before, after = first.utcoffset() or timedelta(), last.utcoffset() or timedelta()
         if after > before:  # PEP 495: there is no such time
             return self._end_of_gap(first.astimezone(UTC), last.astimezone(UTC))
-        return microseconds_of((moment - (before if is_start else after)).replace(tzinfo=UTC))
+        return to_micros((moment - (before if is_start else after)).replace(tzinfo=UTC))
 
     def _end_of_gap(self, late: datetime, early: datetime) -> int:
         """When the clocks were put forward, between these two, to the second."""
@@ -295,4 +285,4 @@ class Calendar:
                 late = middle
             else:
                 early = middle
-        return microseconds_of(late.replace(microsecond=0))
+        return to_micros(late.replace(microsecond=0))
