@@ -25,6 +25,10 @@ _ZENITHS = {"sunrise": _HORIZON, "sunset": _HORIZON, "dawn": 96.0, "dusk": 96.0}
 _HALF_DAY = timedelta(hours=12)
 
 
+#: What ends what the other one begins.
+_OPPOSITE = {"dawn": "dusk", "dusk": "dawn", "sunrise": "sunset", "sunset": "sunrise"}
+
+
 class Polar(Enum):
     """Why something does not happen on a date."""
 
@@ -57,7 +61,12 @@ class Sun:
             return known
         if len(self._recent) > 8:  # a night asks for the same morning as the day after it
             self._recent.clear()
-        self._recent[word, day] = moment = self._reckoned(word, day)
+        moment = self._reckoned(word, day)
+        if isinstance(moment, datetime) and word in _OPPOSITE:
+            # On the date on which a polar day or night begins or ends, one of a pair happens: there is no such day.
+            opposite = self._reckoned(_OPPOSITE[word], day)
+            moment = opposite if isinstance(opposite, Polar) else moment
+        self._recent[word, day] = moment
         return moment
 
     def _reckoned(self, word: str, day: date) -> datetime | Polar:
