@@ -18,7 +18,9 @@ import config
 from piapi.app import create_app
 from piapi.runtime import Runtime
 from tests.conftest import Api, assert_problem
+from tests.gates import Gate
 from tests.requirements import mount
+from tests.service import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a tmpfs")
 
@@ -174,3 +176,26 @@ def test_retention_works_on_a_full_disk(on_disk: config.Settings) -> None:
         pi.chore("the quota of photos")
         assert pi.files() == pi.rows() == set()
         assert len(pi.told("photo.removed")) == 10
+
+
+def test_a_render_that_fills_the_disk_fails_and_says_so(on_disk: config.Settings) -> None:
+    with machine(on_disk) as pi:
+        wanted = {"interval_s": 0.1, "count": 3, "width": 160}
+        lapse = pi.api.post("/cameras/demo/timelapses", json=wanted).get_json()
+        eventually(lambda: pi.api.get(lapse["links"]["self"]).get_json()["state"] == "finished")
+        gate = Gate(max((pi.folder / "timelapses").glob("*/frames/*/*.jpg")))
+        render = pi.api.post(lapse["links"]["renders"]).get_json()
+        with contextlib.closing(gate):
+            gate.wait()
+            pi.fill()
+            gate.open()
+
+        def found() -> dict[str, Any]:
+            document: dict[str, Any] = pi.api.get(render["links"]["self"]).get_json()
+            return document
+
+        eventually(lambda: found()["state"] not in ("queued", "running"))
+        assert (found()["state"], "disk is full" in found()["detail"]) == ("failed", True)
+        assert list((pi.folder / "timelapses").glob("*/renders/*")) == []
+        assert pi.api.delete(render["links"]["self"]).status_code == 200
+    assert sound(on_disk.storage.path)

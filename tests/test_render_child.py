@@ -103,6 +103,27 @@ def test_a_film_of_every_frame_in_order(folder: Path, codec: Any) -> None:
     assert {path.name for path in folder.iterdir()} == {"frames", "list", "film.mp4"}
 
 
+def test_its_memory_does_not_grow_with_the_film(folder: Path) -> None:
+    listing(folder, [grey(90)])
+    line = (folder / "list").read_text()
+
+    def peak(frames: int) -> int:
+        """Kilobytes (getrusage(2), ru_maxrss)."""
+        (folder / "list").write_text(line * frames)
+        job = RenderJob(str(folder / "list"), str(folder / "film.mp4"), deflicker=True).to_json()
+        with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+            assert child.stdin
+            child.stdin.write(job)
+            child.stdin.close()
+            child.stdin = None
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        return usage.ru_maxrss
+
+    assert peak(4000) - peak(100) < 3000
+
+
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_most_frames_are_told_by_their_difference(folder: Path, codec: Any) -> None:
     run(RenderJob(listing(folder, [grey(90)] * 150), str(folder / "film.mp4"), fps=25, codec=codec))
@@ -159,13 +180,17 @@ def test_timestamps_are_burnt_in(folder: Path) -> None:
 )
 def test_what_cannot_be_done_is_said_and_leaves_nothing(folder: Path, change: dict[str, Any], said: str) -> None:
     whole = {"frames": listing(folder, [grey(9)]), "output": str(folder / "film.mp4"), **change}
-    assert said in run(RenderJob(**whole), status=1)[-1]["error"]
+    error = run(RenderJob(**whole), status=1)[-1]["error"]
+    assert said in error and "/nowhere" not in error
     assert {path.name for path in folder.iterdir()} == {"frames", "list"}
 
 
 def test_no_frame_no_film(folder: Path) -> None:
     for frames in ([], [b"none"]):
-        assert "NoFilm" in run(RenderJob(listing(folder, frames), str(folder / "f.mp4")), status=1)[-1]["error"]
+        assert (
+            "None of the frames"
+            in run(RenderJob(listing(folder, frames), str(folder / "f.mp4")), status=1)[-1]["error"]
+        )
 
 
 def test_nonsense_instead_of_a_job_is_an_error() -> None:

@@ -124,10 +124,9 @@ class RenderItem(MethodView):
         return make_response(render_document(render))
 
     @on_render("capture")
-    @blp.raises(Conflict)
     @blp.response(200, RenderSchema)
     def delete(self, render: Render) -> Response:
-        """Cancel a render."""
+        """Cancel a render. One that has ended is removed, with its file."""
         return make_response(render_document(services().renders.cancel(render.id, by=caller().actor)))
 
 

@@ -1,7 +1,8 @@
 """`python -m piapi.film.render`: the child that makes a film, apart from the service and out of everybody's way.
 
 It reads a `RenderJob` as JSON from its standard input, and writes lines of JSON: `{"done", "skipped", "of"}` while it
-works, at the end `{"frames", "skipped", "size_bytes", "sha256"}`, or `{"error"}` and status 1. SIGTERM cancels it, and
+works, at the end `{"frames", "skipped", "size_bytes", "sha256"}`, or `{"error"}` (a sentence for
+a client, without a path) and status 1. SIGTERM cancels it, and
 SIGSTOP has it wait. It ends with its parent (PR_SET_PDEATHSIG, prctl(2)): with the thread that started it, so that has
 to live as long.
 """
@@ -15,12 +16,16 @@ import os
 import signal
 import sys
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfoNotFoundError
 
+from piapi.errors import PiApiError
 from piapi.film.job import RenderJob
 from piapi.film.rendering import render
+from piapi.storage.files import in_words
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 0.5
@@ -38,11 +43,20 @@ def main() -> int:
         if job.parent is not None and os.getppid() != job.parent:
             raise ValueError("the parent is gone")
         rendered = render(job, _Progress())
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to be told
-        _say(error=f"{type(error).__name__}: {error}")
-        return 1
+    except OSError as error:
+        return _failed(in_words(error))
+    except (PiApiError, ValueError, ZoneInfoNotFoundError) as error:
+        return _failed(error)
+    except Exception:  # noqa: BLE001 - whatever it is, the parent has to be told
+        traceback.print_exc()
+        return _failed("A fault in piapi; the log says more.")
     _say(**asdict(rendered))
     return 0
+
+
+def _failed(why: object) -> int:
+    _say(error=str(why))
+    return 1
 
 
 class _Progress:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from piapi.errors import NotFound
 from piapi.storage.database import Along, Database, from_millis, to_millis
 from piapi.timelapse import Render, RenderRequest
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".mp4"
 
 
 class RenderStore:
@@ -20,42 +27,36 @@ class RenderStore:
 
     def path(self, render: Render) -> Path:
         """Where its film is, or will be."""
-        return self._folder / render.timelapse / "renders" / f"{render.id}.mp4"
+        return self._folder / render.timelapse / "renders" / f"{render.id}{SUFFIX}"
 
     def add(self, render: Render, *along: Along) -> None:
-        """Keep a new one, with what belongs to it."""
+        """Keep a new one, with what belongs to it. Raises NotFound when its time-lapse was removed meanwhile."""
         with self._database.write() as connection:
-            connection.execute(
+            added = connection.execute(
                 "INSERT INTO renders (id, timelapse, wanted, state, requested_by, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                " SELECT ?, id, ?, ?, ?, ? FROM timelapses WHERE id = ?",
                 (
                     render.id,
-                    render.timelapse,
                     json.dumps(asdict(render.wanted)),
                     render.state,
                     render.requested_by,
                     to_millis(render.created_at),
+                    render.timelapse,
                 ),
             )
+            if not added.rowcount:
+                raise NotFound(f"There is no time-lapse {render.timelapse}.")
             for also in along:
                 also(connection)
 
     def save(self, render: Render, *along: Along) -> None:
         """What has become of it, with what belongs to that."""
         with self._database.write() as connection:
-            connection.execute(
-                "UPDATE renders SET state = ?, ended_at = ?, detail = ?, size_bytes = ?, sha256 = ? WHERE id = ?",
-                (
-                    render.state,
-                    render.ended_at and to_millis(render.ended_at),
-                    render.detail,
-                    render.size_bytes,
-                    render.sha256,
-                    render.id,
-                ),
-            )
-            for also in along:
-                also(connection)
+            _update(connection, render, along)
+
+    def end(self, render: Render, *along: Along) -> None:
+        """The same of one that has ended: also where the disk is full, as nothing more of it will be written."""
+        self._database.write_to_free(lambda connection: _update(connection, render, along))
 
     def remove(self, render: Render, *along: Along) -> None:
         """Remove one, row and file."""
@@ -78,10 +79,36 @@ class RenderStore:
         rows = self._database.read("SELECT * FROM renders WHERE timelapse = ? ORDER BY seq DESC", (timelapse,))
         return [_render(row) for row in rows]
 
-    def waiting(self) -> list[Render]:
-        """Those that are to be made, in the order they came."""
-        rows = self._database.read("SELECT * FROM renders WHERE state IN ('queued', 'running') ORDER BY seq")
+    def queue_anew(self) -> list[Render]:
+        """Those that are to be made, in the order they came: none of them is running."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE renders SET state = 'queued' WHERE state = 'running'")
+        rows = self._database.read("SELECT * FROM renders WHERE state = 'queued' ORDER BY seq")
         return [_render(row) for row in rows]
+
+    def clear_left_over(self) -> None:
+        """Remove files that are no finished render's: a crash came before they were whole, or before their row was."""
+        finished = {row["id"] for row in self._database.read("SELECT id FROM renders WHERE state = 'finished'")}
+        for path in self._folder.glob("*/renders/*"):
+            if path.suffix != SUFFIX or path.stem not in finished:
+                log.info("removed %s, which a crash has left", path.relative_to(self._folder))
+                path.unlink(missing_ok=True)
+
+
+def _update(connection: sqlite3.Connection, render: Render, along: Iterable[Along]) -> None:
+    connection.execute(
+        "UPDATE renders SET state = ?, ended_at = ?, detail = ?, size_bytes = ?, sha256 = ? WHERE id = ?",
+        (
+            render.state,
+            render.ended_at and to_millis(render.ended_at),
+            render.detail,
+            render.size_bytes,
+            render.sha256,
+            render.id,
+        ),
+    )
+    for also in along:
+        also(connection)
 
 
 def _render(row: sqlite3.Row) -> Render:

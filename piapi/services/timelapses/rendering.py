@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import IO, Any, cast
 
 from piapi.errors import RenderFailed
 from piapi.film.job import RenderJob, frame_line
+from piapi.storage.files import PART, in_words
 from piapi.timelapse import RenderRequest, Row
 
 #: Seconds that a child has to end after it was told to.
@@ -31,6 +31,7 @@ class Report:
     """How far it is."""
 
     done: int
+    """Frames that are filmed, or were skipped because they are missing or damaged."""
     of: int
 
 
@@ -40,13 +41,35 @@ class Child:
     def __init__(
         self, frames: Iterable[tuple[Row, Path]], wanted: RenderRequest, output: Path, zone: str | None
     ) -> None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", suffix=".part", dir=output.parent, delete=False) as listing:
-            self._listing = Path(listing.name)
-            for row, path in frames:
-                listing.write(frame_line(path.absolute(), row.captured_at or row.due_at, row.luminance))
+        """Raises StorageError; nothing is left then."""
+        self._listing = output.with_name(output.name + ".frames" + PART)
+        self._part = output.with_name(output.name + PART)
+        self._last: Mapping[str, Any] = {}
+        self._rests = False
+        self._text = b""
+        try:
+            output.parent.mkdir(exist_ok=True)
+            with self._listing.open("w", encoding="utf-8", errors="surrogateescape") as listing:
+                for row, path in frames:
+                    listing.write(frame_line(path.absolute(), row.captured_at or row.due_at, row.luminance))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "piapi.film.render"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            )
+        except BaseException as error:
+            self._clear_away()
+            if isinstance(error, OSError):
+                raise in_words(error) from error
+            raise
+        self._input, self._said = cast("tuple[IO[bytes], IO[bytes]]", (self._process.stdin, self._process.stdout))
+        self._tell(wanted, output, zone)
+
+    def _tell(self, wanted: RenderRequest, output: Path, zone: str | None) -> None:
+        """What it has to do."""
         job = RenderJob(
-            frames=str(self._listing),
+            frames=str(self._listing.absolute()),
             output=str(output.absolute()),
             fps=wanted.fps,
             width=wanted.width,
@@ -57,19 +80,9 @@ class Child:
             zone=zone,
             parent=os.getpid(),
         )
-        self._output = output
-        self._last: Mapping[str, Any] = {}
-        self._rests = False
-        self._text = b""
-        self._process = subprocess.Popen(  # noqa: S603 — this program, and nothing from outside in the command line
-            [sys.executable, "-P", "-m", "piapi.film.render"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
-        )
-        self._input, self._said = cast("tuple[IO[bytes], IO[bytes]]", (self._process.stdin, self._process.stdout))
         with contextlib.suppress(BrokenPipeError):
             self._input.write(job.to_json().encode())
+        with contextlib.suppress(BrokenPipeError):
             self._input.close()
 
     def report(self, timeout: float) -> Report | None:
@@ -106,17 +119,24 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._said.close()
-        for left in (self._listing, self._output.with_name(self._output.name + ".part")):
-            left.unlink(missing_ok=True)
+        self._clear_away()
 
     def made(self) -> tuple[int, str]:
-        """Size in bytes and SHA-256 of what it has made. Raises RenderFailed."""
-        if "sha256" not in self._last:
-            raise RenderFailed(str(self._last.get("error") or "It ended before its time."))
-        return int(self._last["size_bytes"]), str(self._last["sha256"])
+        """Size in bytes and SHA-256 of what it has made, after `close()`. Raises RenderFailed."""
+        if "sha256" in self._last:
+            return int(self._last["size_bytes"]), str(self._last["sha256"])
+        if self._process.returncode == -signal.SIGKILL:
+            raise RenderFailed("It was killed from outside: the machine may have been short of memory.")
+        raise RenderFailed(str(self._last.get("error") or "It ended before its time."))
+
+    def _clear_away(self) -> None:
+        for left in (self._listing, self._part):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
     def _report(self) -> Report:
-        return Report(int(self._last.get("done", 0)), int(self._last.get("of", 0)))
+        done, skipped, of = (int(self._last.get(name, 0)) for name in ("done", "skipped", "of"))
+        return Report(done + skipped, of)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:

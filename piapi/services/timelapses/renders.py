@@ -6,6 +6,7 @@ its name only when it is whole.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -17,7 +18,7 @@ from piapi.clock import Clock
 from piapi.errors import Conflict, NoFilm, NotFound, PiApiError, StorageFull
 from piapi.models import NOBODY
 from piapi.services.events import Events
-from piapi.services.timelapses.rendering import Child
+from piapi.services.timelapses.rendering import PATIENCE_S, Child
 from piapi.services.timelapses.timelapses import Timelapses
 from piapi.storage.database import Along
 from piapi.storage.renders import RenderStore
@@ -32,6 +33,10 @@ MOST_WAITING = 16
 LOOK_EVERY_S = 1.0
 
 HOT = "The Raspberry Pi is too hot and throttles; it goes on by itself."
+FAULT = "A fault in piapi; the log says more."
+
+#: States of one that is still to be made.
+_OPEN: tuple[RenderState, ...] = ("queued", "running")
 
 
 class Renders:
@@ -65,8 +70,9 @@ class Renders:
         timelapses.before_remove.append(self._remove_all)
 
     def start(self) -> None:
-        """Go on with those that wait, and begin anew what was cut off."""
-        self._queue = [replace(render, state="queued") for render in self._store.waiting()]
+        """Go on with those that wait, begin anew what was cut off, and clear away what that has left."""
+        self._store.clear_left_over()
+        self._queue = self._store.queue_anew()
         self._thread = threading.Thread(target=self._run, name="renders", daemon=True)
         self._thread.start()
 
@@ -94,16 +100,15 @@ class Renders:
         film = self._timelapses.film_so_far(timelapse.id)
         if not timelapse.frames_captured or film is None:
             raise NoFilm("There is no frame yet of which a film could be.")
-        if next(self._timelapses.frames(timelapse.id), None) is None:
+        if not timelapse.plan.video.keep_frames or next(self._timelapses.frames(timelapse.id), None) is None:
             raise Conflict("This time-lapse keeps no frames; its film is all there is.")
         if not self._has_room(film.size_bytes):
             raise StorageFull("There is no room for another film of this length.")
+        render = Render(0, self._random(8).hex(), timelapse.id, wanted, "queued", by, self._clock.now())
         with self._changed:
             if len(self._queue) >= MOST_WAITING:
                 raise Conflict(f"{MOST_WAITING} renders wait already.")
-        render = Render(0, self._random(8).hex(), timelapse.id, wanted, "queued", by, self._clock.now())
-        self._store.add(render, self._entry(render, timelapse.camera, by), *(of(render) for of in along))
-        with self._changed:
+            self._store.add(render, self._entry(render, timelapse.camera, by), *(of(render) for of in along))
             self._queue.append(render)
             self._changed.notify_all()
         return self.get(render.id)
@@ -113,15 +118,19 @@ class Renders:
         kept = self._store.get(id)
         if kept is None:
             raise NotFound(f"There is no render {id}.")
-        with self._changed:
-            running = self._running
-        if running is not None and running.id == id and kept.state in ("queued", "running"):
-            return replace(running, seq=kept.seq)
-        return kept
+        return self._as_it_is(kept)
 
     def of(self, timelapse: str) -> list[Render]:
         """Those of one time-lapse, newest first."""
-        return [self.get(render.id) for render in self._store.of(timelapse)]
+        return [self._as_it_is(render) for render in self._store.of(timelapse)]
+
+    def _as_it_is(self, kept: Render) -> Render:
+        """With how far it is, which is not written down."""
+        with self._changed:
+            running = self._running
+        if running is not None and running.id == kept.id and kept.state in _OPEN:
+            return replace(running, seq=kept.seq)
+        return kept
 
     def path(self, render: Render) -> Path:
         """Its file. Raises Conflict before it is finished."""
@@ -130,16 +139,18 @@ class Renders:
         return self._store.path(render)
 
     def cancel(self, id: str, *, by: str = NOBODY) -> Render:
-        """End one that waits or runs; of one that has ended, remove the file."""
-        render = self.get(id)
+        """End one that waits or runs; of one that has ended, remove row and file. Raises NotFound."""
         with self._changed:
-            if render.state in ("queued", "running"):
+            render = self.get(id)
+            if render.state in _OPEN:
                 self._queue = [queued for queued in self._queue if queued.id != id]
                 self._end(render, "cancelled", None, by)
                 if self._running is not None and self._running.id == id and self._child is not None:
                     self._child.end()
                 return self.get(id)
-        self._store.remove(render)
+        camera = self._timelapses.get(render.timelapse).camera
+        data = {"id": render.id, "timelapse": render.timelapse}
+        self._store.remove(render, self._events.entry("render.removed", f"camera:{camera}", data, actor=by))
         return render
 
     # The thread -------------------------------------------------------------------------------------------------------
@@ -158,31 +169,20 @@ class Renders:
                 self._give_up(render, str(error))
             except Exception:  # noqa: BLE001 — one render must not end all others
                 log.exception("render %s: fault", render.id)
-                self._give_up(render, "A fault in piapi; the log says more.")
+                self._give_up(render, FAULT)
             with self._changed:
                 self._running = self._child = None
+                self._changed.notify_all()
 
     def _make(self, render: Render) -> None:
-        path = self._store.path(render)
-        with self._changed:
+        with self._changed:  # who cancels it comes before, or finds it running
             if not self._is_wanted(render):
                 return
-        self._store.save(render)
+            self._store.save(render)
+        path = self._store.path(render)
         child = Child(self._timelapses.frames(render.timelapse), render.wanted, path, self._zone)
-        with self._changed:
-            self._child = child
-        began = self._clock.monotonic()
         try:
-            while (report := child.report(LOOK_EVERY_S)) is not None:
-                with self._changed:
-                    if not self._is_wanted(render):
-                        child.end()
-                    is_hot = self._is_hot()
-                    child.rest(is_hot)
-                    took = self._clock.monotonic() - began
-                    eta_s = took / report.done * (report.of - report.done) if report.done and not is_hot else None
-                    progress = report.done / report.of if report.of else 0.0
-                    self._running = replace(render, progress=progress, eta_s=eta_s, detail=HOT if is_hot else None)
+            self._watch(render, child)
         finally:
             child.close()
         with self._changed:
@@ -192,29 +192,56 @@ class Renders:
             size_bytes, sha256 = child.made()
             self._end(replace(render, size_bytes=size_bytes, sha256=sha256), "finished", None)
 
-    def _is_wanted(self, render: Render) -> bool:
-        return not self._is_stopping and self._state_of(render) in ("queued", "running")
+    def _watch(self, render: Render, child: Child) -> None:
+        """Until the child has ended. Raises StorageFull where the disk gets short meanwhile."""
+        with self._changed:
+            self._child = child
+        worked_s, looked, is_hot = 0.0, self._clock.monotonic(), False
+        while (report := child.report(LOOK_EVERY_S)) is not None:
+            now = self._clock.monotonic()
+            worked_s += 0.0 if is_hot else now - looked
+            looked, is_hot = now, self._is_hot()
+            if not self._has_room(0):
+                raise StorageFull("The disk is full down to its floor ([storage] floor_bytes).")
+            with self._changed:
+                if not self._is_wanted(render):
+                    child.end()
+                    continue
+                child.rest(is_hot)
+                eta_s = worked_s / report.done * (report.of - report.done) if report.done and not is_hot else None
+                progress = report.done / report.of if report.of else 0.0
+                self._running = replace(render, progress=progress, eta_s=eta_s, detail=HOT if is_hot else None)
 
-    def _state_of(self, render: Render) -> RenderState | None:
+    def _is_wanted(self, render: Render) -> bool:
         kept = self._store.get(render.id)
-        return kept.state if kept else None
+        return not self._is_stopping and kept is not None and kept.state in _OPEN
 
     def _give_up(self, render: Render, why: str) -> None:
-        with self._changed:
-            if self._is_wanted(render):
-                log.warning("render %s of time-lapse %s failed: %s", render.id, render.timelapse, why)
-                self._end(render, "failed", why)
+        """It failed, and nothing of it is left. What cannot even be written down is begun anew at the next start."""
+        with contextlib.suppress(OSError):
+            self._store.path(render).unlink()
+        try:
+            with self._changed:
+                if self._is_wanted(render):
+                    log.warning("render %s of time-lapse %s failed: %s", render.id, render.timelapse, why)
+                    self._end(render, "failed", why)
+        except PiApiError as error:
+            log.warning("that render %s failed (%s) cannot be written down: %s", render.id, why, error)
 
     def _end(self, render: Render, state: RenderState, detail: str | None, by: str = NOBODY) -> None:
         ended = replace(render, state=state, detail=detail, ended_at=self._clock.now())
         camera = self._timelapses.get(render.timelapse).camera
-        self._store.save(ended, self._entry(ended, camera, by))
+        self._store.end(ended, self._entry(ended, camera, by))
 
     def _remove_all(self, timelapse: str) -> None:
-        """The time-lapse is removed: nothing of it is rendered any more."""
+        """The time-lapse is removed: nothing of it is rendered any more, and nobody writes into its folder."""
         for render in self._store.of(timelapse):
-            if render.state in ("queued", "running"):
+            if render.state in _OPEN:
                 self.cancel(render.id)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._running is None or self._running.timelapse != timelapse, LOOK_EVERY_S + PATIENCE_S
+            )
 
     def _entry(self, render: Render, camera: str, by: str) -> Along:
         data = {"id": render.id, "timelapse": render.timelapse, "state": render.state, "detail": render.detail}
