@@ -19,7 +19,7 @@ import PIL.Image
 import pytest
 
 from piapi.errors import DamagedPicture, HardwareError, NoFilm, StorageFull
-from piapi.film import catalogue, encoder, nal, segments
+from piapi.film import catalogue, encoder, mp4, nal, segments
 from piapi.film.files import FilmFile, Span
 from piapi.film.pictures import luminance
 from piapi.film.rates import exact_rate
@@ -207,6 +207,41 @@ def test_an_older_film_stays_readable_while_it_grows(film: FilmWriter) -> None:
     before = film.snapshot()
     append(film, range(59, 130))
     assert shows(before, range(59))
+
+
+def test_a_head_and_the_end_of_a_later_film_are_a_film(film: FilmWriter, tmp_path: Path) -> None:
+    """As `curl -C -` has it, and a player that has read the head and goes on with ranges."""
+    older: list[FilmFile] = []
+    for count in (1, 59, 60, 61, 119, 120, 125):
+        append(film, range(film.frames, count))
+        older.append(film.snapshot())
+    whole = data_of(film.snapshot())
+    for version in older:
+        head = version.parts[0]
+        assert isinstance(head, bytes)
+        seen = data_of(version)
+        assert whole[len(head) : len(seen)] == seen[len(head) :]
+        for cut in (len(head), len(seen)):
+            mixed = FilmFile((seen[:cut] + whole[cut:],), len(whole), "", 0, 0)
+            assert int(probed(mixed, tmp_path)["nb_read_frames"]) == version.frames
+            assert shows(mixed, range(version.frames))
+
+
+def test_a_head_that_grows_keeps_its_length_but_for_a_few_times(film: FilmWriter) -> None:
+    frames, lengths = 500_000, []
+    append(film, [0])
+    head = film.snapshot().parts[0]
+    assert isinstance(head, bytes)
+    for count in (*range(1, 30_000, 60), *range(30_000, frames, 30_000)):
+        sizes, keys = array("I", [9]) * count, array("I", range(1, count + 1, 60))
+        chunks = [60] * (count // 60) + [count % 60] * (count % 60 > 0)
+        track = mp4.Track(b"", 64, 48, Fraction(25), sizes, keys, chunks, [9 * each for each in chunks])
+        room = mp4.steady_room(count, len(keys), len(chunks))
+        made = mp4.head(track, room=room, open_ended=True)
+        assert len(made) == room and made.endswith(b"\0\0\0\0mdat")
+        lengths.append(room)
+    assert lengths == sorted(lengths)
+    assert set(lengths) == {len(head) << doubled for doubled in range(7)}
 
 
 def test_a_film_is_watched_while_it_grows(film: FilmWriter) -> None:

@@ -24,7 +24,9 @@ from piapi.server.bodies import FileSpan, Later, StreamEnded
 from piapi.services.places import MOST
 from piapi.timelapse import Row
 from tests.conftest import Api, assert_problem, faults_of
+from tests.requirements import require
 from tests.service import eventually, running
+from tests.test_timelapse_crashes import frames_of
 from tests.test_timelapses_api import get, start
 
 COUNT = 7
@@ -301,6 +303,33 @@ def test_a_film_grows_and_with_every_frame_it_is_another(api: Api) -> None:
 
     eventually(grown)
     assert len(set(seen.values())) == len(seen)
+
+
+def test_ranges_of_a_film_that_grows_belong_together(api: Api, tmp_path: Path) -> None:
+    """Players and `curl -C -` ask for the rest of what they have without saying of which version."""
+    require("ffprobe")
+    made = start(api, interval_s=0.1, count=100_000, width=64, height=48)
+
+    def paused_with(frames: int) -> tuple[int, bytes]:
+        """So many at least: how many, by the ledger, and the film as it is then."""
+        api.patch(made["links"]["self"], json={"state": "running"})
+        eventually(lambda: get(api, made)["frames_captured"] >= frames)
+        api.patch(made["links"]["self"], json={"state": "paused"})
+        captured = [row for row in ledger(api, made, "?limit=200") if row["status"] == "captured"]
+        return len(captured), film(api, made).get_data()
+
+    frames, first = paused_with(3)
+    assert frames_of(first, tmp_path) == frames
+    tag = film(api, made).headers["ETag"]
+    more, later = paused_with(frames + 3)
+    assert frames_of(later, tmp_path) == more > frames
+    assert film(api, made, Range=f"bytes={len(first)}-", If_Range=tag).status_code == 200
+    for have in (len(first) // 2 * 2, len(first) - 1, len(first)):
+        rest = film(api, made, Range=f"bytes={have}-")
+        assert rest.status_code == 206
+        assert frames_of(first[:have] + rest.get_data(), tmp_path) == frames
+    begin = first.index(b"mdat") + 4
+    assert film(api, made, Range=f"bytes={begin}-{len(first) - 1}").get_data() == first[begin:]
 
 
 def test_nothing_stays_open(api: Api, done: dict[str, Any], client_with: Callable[..., Api]) -> None:

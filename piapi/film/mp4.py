@@ -2,6 +2,9 @@
 
 Boxes by ISO/IEC 14496-12, the sample entries by 14496-15. `moov` stands before `mdat`, so that a player can begin with
 the first bytes; what follows the head is the samples, one after the other, and never touched.
+
+Of a film that grows the samples stay where they are in the file (`steady_room`): a player that has read its head, and
+later asks for a range of samples without saying of which version, gets what its head means.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ from piapi.film.rates import timescale
 _UNITY = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _UNDETERMINED = 0x55C4  # the language "und", five bits a letter
 _LONG = 1 << 32
+
+#: Bytes of a head without its tables, and some more.
+_HEAD = 4096
+
+#: Bytes that a steady head has at least: some 15,000 frames.
+_LEAST_ROOM = 1 << 16
 
 #: ITU-T H.273. A JPEG has the matrix of BT.601 and, as all cameras mean it, the primaries of BT.709 (which are those of
 #: sRGB); only the range is changed on the way into a film, so that no colour is computed twice.
@@ -47,11 +56,14 @@ class Track:
     """Where pictures are decoded in another order than shown: place shown, less place decoded, of each."""
 
 
-def head(track: Track, *, room: int = 0) -> bytes:
-    """`ftyp`, `moov` and the header of `mdat`; the samples come next. With `room`, just as long as that."""
+def head(track: Track, *, room: int = 0, open_ended: bool = False) -> bytes:
+    """`ftyp`, `moov` and the header of `mdat`; the samples come next. With `room`, just as long as that.
+
+    `open_ended`: `mdat` ends with the file (4.2, size 0), so that a head and the end of a later version are a film.
+    """
     brands = _box(b"ftyp", b"isom", _u32(512), b"isomiso2mp41", b"hvc1" if b"hvcC" in track.entry else b"avc1")
-    data = sum(track.chunk_sizes)
-    data_header = _u32(data + 8) + b"mdat" if data + 8 < _LONG else _u32(1) + b"mdat" + struct.pack(">Q", data + 16)
+    data = 0 if open_ended else 8 + sum(track.chunk_sizes)
+    data_header = _u32(data) + b"mdat" if data < _LONG else _u32(1) + b"mdat" + struct.pack(">Q", data + 8)
     start = len(brands) + len(_moov(track, 0)) + len(data_header)
     gap = _box(b"free", bytes(room - start - 8)) if room else b""
     return brands + _moov(track, start + len(gap)) + gap + data_header
@@ -59,7 +71,13 @@ def head(track: Track, *, room: int = 0) -> bytes:
 
 def room_for(frames: int, chunk: int) -> int:
     """Bytes that a head never needs more of, for so many frames at most in chunks of this many."""
-    return 4096 + frames * (4 + 4 + 8) + (frames // chunk + 1) * 8  # stsz, stss, ctts; co64
+    return _HEAD + frames * (4 + 4 + 8) + (frames // chunk + 1) * 8  # stsz, stss, ctts; co64
+
+
+def steady_room(frames: int, keys: int, chunks: int) -> int:
+    """Bytes for the head of a film that grows: always the same, but for the few times when it doubles."""
+    needed = _HEAD + frames * 4 + keys * 4 + chunks * (8 + 12)  # stsz, stss; co64, stsc
+    return int(max(_LEAST_ROOM, 1 << (needed - 1).bit_length()))
 
 
 def sample_entry(kind: bytes, width: int, height: int, configuration: bytes) -> bytes:

@@ -47,7 +47,8 @@ def assembled(
         raise NoFilm("There is no frame yet.")
     mixed = any(known.own_sets) or any(sample.has_own_sets for sample in tail)
     entry = nal.avc_entry(sets, *size, more_within=mixed)
-    head = mp4.head(mp4.Track(entry, *size, rate, sizes, keys, counts, chunk_sizes))
+    track = mp4.Track(entry, *size, rate, sizes, keys, counts, chunk_sizes)
+    head = mp4.head(track, room=mp4.steady_room(len(sizes), len(keys), len(counts)), open_ended=True)
     spans = (
         Span(segments.path_of(folder, ordinal), offset, length)
         for ordinal, offset, length in zip(known.ordinals, known.heads, known.data_sizes, strict=True)
