@@ -111,6 +111,8 @@ class Timelapse:
     ends_at: datetime | None = None
     lateness_ms: Mapping[str, float] = field(default_factory=dict)
     """`p50`, `p99`, `max`; empty before the first frame."""
+    flicker: float | None = None
+    """How far frames' brightness is from that of those around them, in stops, root mean square."""
     emulated: bool = False
 
     @property

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import random
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from piapi.film.flicker import apply, flicker_score, gains
+from piapi.film.flicker import apply, flicker_score, gains, one_more
 from piapi.film.pictures import Decoder, mean_luma
 from tests import footage
 
@@ -36,6 +40,32 @@ def test_a_day_is_no_flicker() -> None:
 @pytest.mark.parametrize("stops", [0.1, 0.2, 0.4])
 def test_the_score_is_how_far_frames_jump_in_stops(stops: float) -> None:
     assert flicker_score(flickering(day(), stops)) == pytest.approx(stops / math.sqrt(3), rel=0.2)
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=60))
+def test_the_score_frame_by_frame_is_that_of_all_at_once(luminances: list[float | None]) -> None:
+    stops = [math.log2(max(each, 1 / 512)) for each in luminances if each is not None]
+    off = [own - mean for own, mean in zip(stops, smoothed(stops), strict=True)]
+    wanted = math.sqrt(sum(each * each for each in off) / len(off)) if off else 0.0
+    assert flicker_score(luminances) == pytest.approx(wanted, abs=1e-5)
+
+
+def smoothed(stops: list[float]) -> list[float]:
+    """The mean over five to either side; within five of an end, the line through the eleven that are there."""
+    found = []
+    for place in range(len(stops)):
+        first = max(0, min(place - 5, len(stops) - 11))
+        around = stops[first : first + 11]
+        line = np.polynomial.Polynomial.fit(range(len(around)), around, min(1, len(around) - 1))
+        found.append(float(line(place - first)) if len(around) > 2 else stops[place])
+    return found
+
+
+def test_what_is_known_does_not_grow_with_the_film() -> None:
+    state = None
+    for luminance in flickering(day(1000)):
+        state = one_more(state, luminance)
+    assert len(json.dumps(state)) < 300
 
 
 def test_gains_take_flicker_out() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from piapi.errors import CameraUnavailable, Conflict, DoesNotFit, Invalid, NoFilm
+from piapi.film.flicker import flicker_score
 from piapi.timelapse import Video, Window
 from tests.lapse import Bench, TickCamera
 from tests.lapse import bench as opened
@@ -51,6 +52,19 @@ def test_a_picture_that_takes_longer_than_the_interval_costs_ticks_and_delays_no
     bench.run(20)
     assert statuses(bench, made) == ["ok", "overrun", "overrun"] * 3
     assert bench.get(made).state == "finished"
+
+
+def test_flicker_is_that_of_all_frames_over_a_restart(bench: Bench) -> None:
+    made = bench.start(count=40)
+    assert bench.get(made).flicker == 0
+    levels = [0.2, 0.4]
+    bench.measure = lambda jpeg: levels[bench.camera.taken % 2]
+    bench.run(100)
+    bench.crash()
+    bench.run(100)
+    rows = bench.ledger(made)
+    assert bench.get(made).flicker == pytest.approx(flicker_score(row.luminance for row in rows), abs=1e-6)
+    assert bench.get(made).flicker > 0.3
 
 
 def test_a_camera_that_fails_costs_its_ticks_and_no_other(bench: Bench) -> None:

@@ -47,6 +47,14 @@ class FilmSchema(Schema):
     frames = Integer(required=True)
     duration_s = Number(required=True)
     size_bytes = Integer(required=True, allow_none=True, metadata={"description": "null in a list."})
+    flicker = Number(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "How far a frame's brightness is from that of those around it, in stops, root mean square."
+            " 0.02 is hardly seen, 0.1 is plain. null before the first frame."
+        },
+    )
     fps = Number(required=True)
     width = Integer(required=True, allow_none=True, metadata={"description": "null: that of the frames."})
     timestamp = Boolean(required=True)
@@ -261,6 +269,7 @@ def _film_document(timelapse: Timelapse, film: FilmFile | None, is_alone: bool) 
         "frames": frames,
         "duration_s": film.duration_s if film else frames / video.fps,
         "size_bytes": film.size_bytes if film else 0 if is_alone else None,
+        "flicker": None if timelapse.flicker is None else round(timelapse.flicker, 4),
         **asdict(video),
         "width": video.width or None,
     }

@@ -10,7 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     import av
@@ -30,12 +30,48 @@ _EVERY = 8  # of the pixels of a row, and of the rows: those that are looked at
 
 def flicker_score(luminances: Iterable[float | None]) -> float:
     """How far frames are from what lies around them, in stops, root mean square. 0 is none; 0.02 is hardly seen; 0.1 is
-    plain. Luminances are 0 to 1; a slow change, as of a day, counts for nothing."""
-    stops = _stops(luminances)
-    if not stops:
-        return 0.0
-    smooth = _smoothed(stops, _JUDGED_BY)
-    return math.sqrt(sum((own - mean) ** 2 for own, mean in zip(stops, smooth, strict=True)) / len(stops))
+    plain. Luminances are 0 to 1; a slow change, as of a day, counts for nothing, nor does a missing one."""
+    state: State | None = None
+    for luminance in luminances:
+        state = one_more(state, luminance)
+    return score_of(state) or 0.0
+
+
+class State(TypedDict):
+    """What is known of a film so far: as much for a long one as for a short one. As JSON it is the same."""
+
+    frames: int
+    squares: float
+    """Sum over all frames but the last five."""
+    last: list[float]
+    """Of the last eleven frames, in stops."""
+
+
+def one_more(state: State | None, luminance: float | None) -> State | None:
+    """After another frame. `state` stays as it is; None: there was no frame before."""
+    if luminance is None or math.isnan(luminance):
+        return state
+    frames, squares, last = (state["frames"], state["squares"], state["last"]) if state else (0, 0.0, [])
+    last = [*last[-2 * _JUDGED_BY :], round(_in_stops(luminance), 6)]
+    if frames == 2 * _JUDGED_BY:  # the first five are judged as all of the first eleven are
+        squares += sum(_squares(last)[:_JUDGED_BY])
+    if frames >= 2 * _JUDGED_BY:
+        squares += (last[_JUDGED_BY] - sum(last) / len(last)) ** 2
+    return State(frames=frames + 1, squares=squares, last=last)
+
+
+def score_of(state: State | None) -> float | None:
+    """As `flicker_score`; None before the first frame."""
+    if state is None:
+        return None
+    open_end = _squares(state["last"])
+    if state["frames"] > 2 * _JUDGED_BY:
+        open_end = open_end[-_JUDGED_BY:]
+    return math.sqrt((state["squares"] + sum(open_end)) / state["frames"])
+
+
+def _squares(stops: Sequence[float]) -> list[float]:
+    return [(own - mean) ** 2 for own, mean in zip(stops, _line(stops), strict=True)]
 
 
 def gains(luminances: Iterable[float | None]) -> array[float]:
@@ -82,13 +118,17 @@ def _levels(plane: object) -> Counter[int]:
     return Counter({max(0, min(level, _WHITE) - _BLACK): times for level, times in seen.items()})
 
 
+def _in_stops(luminance: float) -> float:
+    return math.log2(max(luminance, _DARKEST))
+
+
 def _stops(luminances: Iterable[float | None]) -> array[float]:
     """In stops; what is missing is as what was before it, or at the beginning as what comes first."""
     found = array("d")
     missing = 0
     for luminance in luminances:
         if luminance is not None and not math.isnan(luminance):
-            found.extend([math.log2(max(luminance, _DARKEST))] * (missing + 1 if not found else 1))
+            found.extend([_in_stops(luminance)] * (missing + 1 if not found else 1))
         elif found:
             found.append(found[-1])
         else:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from piapi.clock import format_time
 from piapi.errors import NotFound, StorageError
+from piapi.film.flicker import one_more
 from piapi.models import NOBODY
 from piapi.services.events import Events
 from piapi.services.timelapses.account import Account
@@ -169,20 +170,21 @@ class ActiveJob:
         """A tick was captured and its file is on disk: its row, and all misses that wait for it. Raises StorageError,
         and then it is still in flight."""
         with self.lock:
-            job, before = self.job, self.in_flight
+            job, before, flicker = self.job, self.in_flight, self.job.memory.get("flicker")
             if self.is_removed:
                 raise NotFound("This time-lapse was removed meanwhile.")
             job.captured += 1
             job.bytes += frame.size_bytes or 0
             job.is_emulated = job.is_emulated or is_emulated
             job.lateness.add(frame.lateness_ms or 0.0)
+            job.memory["flicker"] = one_more(flicker, frame.luminance)
             self.in_flight = None
             try:
                 self.account.write(frame)
             except StorageError:
                 job.captured -= 1
                 job.bytes -= frame.size_bytes or 0
-                self.in_flight = before
+                self.in_flight, job.memory["flicker"] = before, flicker
                 raise
             self._is_recovering = False
 

@@ -14,6 +14,7 @@ from typing import Any
 from piapi.clock import Clock
 from piapi.errors import Conflict, Fault, Invalid, NoFilm, NotFound
 from piapi.film.files import FilmFile
+from piapi.film.flicker import score_of
 from piapi.models import NOBODY
 from piapi.services.cameras import CameraService
 from piapi.services.events import Events
@@ -271,6 +272,7 @@ class Timelapses:
             next_frame_at=active.next_frame_at() if active else None,
             ends_at=ends_at,
             lateness_ms=job.lateness.figures(),
+            flicker=score_of(job.memory.get("flicker")),
             emulated=job.is_emulated,
         )
 
