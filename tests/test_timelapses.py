@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from piapi.errors import CameraUnavailable, Conflict, DoesNotFit, Invalid, NoFilm
+from piapi.errors import CameraUnavailable, Conflict, DoesNotFit, Invalid, NoFilm, StorageFull
 from piapi.film.flicker import flicker_score
+from piapi.models import EventFilter
 from piapi.timelapse import Video, Window
 from tests.lapse import Bench, TickCamera
 from tests.lapse import bench as opened
@@ -52,6 +55,52 @@ def test_a_picture_that_takes_longer_than_the_interval_costs_ticks_and_delays_no
     bench.run(20)
     assert statuses(bench, made) == ["ok", "overrun", "overrun"] * 3
     assert bench.get(made).state == "finished"
+
+
+def missed(bench: Bench) -> list[dict[str, Any]]:
+    """What the journal has of misses."""
+    return [entry.data for entry in bench.events.rows.page(EventFilter("timelapse.missed"), 200, None, None)[::-1]]
+
+
+def test_the_journal_sums_misses_up_by_the_minute_and_leaves_none_out(bench: Bench) -> None:
+    made = bench.start(count=100)
+    bench.camera.fails = CameraUnavailable("unplugged")
+    bench.run(100)
+    assert [told["count"] for told in missed(bench)] == [1, 12]
+    bench.crash()
+    bench.run(100)
+    bench.camera.fails = None
+    bench.run(300)
+    assert bench.get(made).state == "finished"
+    told = missed(bench)
+    assert sum(each["count"] for each in told) == bench.get(made).frames_missed == 40
+    assert all(sum(each["causes"].values()) == each["count"] for each in told)
+    assert all(before["last"] < after["first"] for before, after in itertools.pairwise(told))
+    assert {cause for each in told for cause in each["causes"]} == {"camera", "power"}
+
+
+def test_misses_of_the_last_minute_are_told_at_the_end(bench: Bench) -> None:
+    made = bench.start(count=6)
+    bench.camera.fails = CameraUnavailable("unplugged")
+    bench.run(60)
+    assert bench.get(made).state == "finished"
+    assert [told["count"] for told in missed(bench)] == [1, 4]
+
+
+def test_what_the_journal_could_not_take_is_told_later(bench: Bench) -> None:
+    made = bench.start(count=6)
+    bench.camera.fails = CameraUnavailable("unplugged")
+    save = bench.store.save
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise StorageFull("full")
+
+    bench.store.save = refuse  # type: ignore[method-assign]
+    bench.run(10)
+    bench.store.save = save  # type: ignore[method-assign]
+    bench.run(50)
+    assert bench.get(made).frames_missed == 5
+    assert sum(told["count"] for told in missed(bench)) == 5
 
 
 def test_flicker_is_that_of_all_frames_over_a_restart(bench: Bench) -> None:

@@ -17,8 +17,12 @@ from piapi.timelapse import Row
 
 log = logging.getLogger(__name__)
 
-#: Seconds from one entry about misses of a job to the next: the journal is not a second ledger.
+#: Seconds from one entry about misses of a job to the next, which sums up those since: the journal is no second ledger.
 TELL_EVERY_S = 60
+
+
+#: In the memory of a job: misses that are in its ledger and not in the journal yet, as the next entry will have them.
+_UNTOLD = "untold"
 
 
 class Account:
@@ -58,17 +62,24 @@ class Account:
 
         `is_known` False: a tick is in flight, so nothing is said of it and of those after it.
         """
-        job, before = self._job, (self._job.settled, self._job.missed)
+        job, before = self._job, (self._job.settled, self._job.missed, self._job.memory.get(_UNTOLD))
         misses = self._pending if is_known else []
         if is_known:
             job.settled = self._course.reached
             job.missed += sum(map(len, misses))
-        told = [self._missed(misses)] if misses and self._may_tell() else []
+        untold = job.memory[_UNTOLD] = _summed(before[2], misses)
+        now_us = self._course.now_us()
+        is_time = job.has_ended or now_us - self._told_us >= TELL_EVERY_S * SECOND_US
+        if untold and is_time:
+            job.memory[_UNTOLD] = None
+            along = (self.entry("timelapse.missed", untold), *along)
         try:
-            self._store.save(job, frame, misses, [*along, *told])
+            self._store.save(job, frame, misses, along)
         except StorageError:
-            job.settled, job.missed = before
+            job.settled, job.missed, job.memory[_UNTOLD] = before
             raise
+        if untold and is_time:
+            self._told_us = now_us
         if is_known:
             self._pending = []
             self._course.outstanding = 0
@@ -78,15 +89,12 @@ class Account:
         job = self._job
         return self._events.entry(type, f"camera:{job.camera}", {"id": job.id, "name": job.plan.name, **data}, actor=by)
 
-    def _may_tell(self) -> bool:
-        now_us = self._course.now_us()
-        if now_us - self._told_us < TELL_EVERY_S * SECOND_US:
-            return False
-        self._told_us = now_us
-        return True
 
-    def _missed(self, misses: Sequence[Miss]) -> Along:
-        first, last = misses[0], misses[-1]
-        count = sum(map(len, misses))
-        data = {"first": first.first, "last": last.last, "count": count, "cause": first.cause}
-        return self.entry("timelapse.missed", data)
+def _summed(untold: dict[str, Any] | None, misses: Sequence[Miss]) -> dict[str, Any] | None:
+    """What is to be told of misses, with these; None: nothing."""
+    for miss in misses:
+        causes = dict(untold["causes"]) if untold else {}
+        causes[miss.cause] = causes.get(miss.cause, 0) + len(miss)
+        first = untold["first"] if untold else miss.first
+        untold = {"first": first, "last": miss.last, "count": sum(causes.values()), "causes": causes}
+    return untold
