@@ -88,6 +88,15 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Film:
+    """How large the film of a job is."""
+
+    frames: int
+    duration_s: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Timelapse:
     """A job, as it is now."""
 
@@ -111,6 +120,8 @@ class Timelapse:
     ends_at: datetime | None = None
     lateness_ms: Mapping[str, float] = field(default_factory=dict)
     """`p50`, `p99`, `max`; empty before the first frame."""
+    film: Film | None = None
+    """None: not known, before the first frame or right after a start."""
     flicker: float | None = None
     """How far frames' brightness is from that of those around them, in stops, root mean square."""
     emulated: bool = False

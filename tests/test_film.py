@@ -25,6 +25,7 @@ from piapi.film.pictures import luminance
 from piapi.film.rates import exact_rate
 from piapi.film.reading import read_film
 from piapi.film.writer import SEGMENT_FRAMES, FilmWriter
+from piapi.timelapse import Film
 from tests import footage
 from tests.requirements import require
 
@@ -225,6 +226,13 @@ def test_a_head_and_the_end_of_a_later_film_are_a_film(film: FilmWriter, tmp_pat
             mixed = FilmFile((seen[:cut] + whole[cut:],), len(whole), "", 0, 0)
             assert int(probed(mixed, tmp_path)["nb_read_frames"]) == version.frames
             assert shows(mixed, range(version.frames))
+
+
+def test_how_large_it_is_is_known_without_making_it(film: FilmWriter) -> None:
+    for count in (1, 59, 60, 61, 125):
+        append(film, range(film.frames, count))
+        made = film.snapshot()
+        assert film.extent() == Film(made.frames, made.duration_s, made.size_bytes)
 
 
 def test_a_head_that_grows_keeps_its_length_but_for_a_few_times(film: FilmWriter) -> None:

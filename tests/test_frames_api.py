@@ -280,6 +280,7 @@ def test_the_film_has_every_frame_and_any_part_of_it_can_be_asked_for(api: Api, 
     about = get(api, done)["video"]
     assert (about["frames"], about["size_bytes"]) == (done["frames_captured"], size)
     assert about["duration_s"] == pytest.approx(about["frames"] / 30, abs=0.05)
+    assert api.get("/timelapses").get_json()["items"][0]["video"] == about
 
 
 def test_a_film_that_is_here_already_is_not_sent_and_a_range_of_another_is_none(api: Api, done: dict[str, Any]) -> None:

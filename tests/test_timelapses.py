@@ -13,7 +13,7 @@ import pytest
 from piapi.errors import CameraUnavailable, Conflict, DoesNotFit, Invalid, NoFilm, StorageFull
 from piapi.film.flicker import flicker_score
 from piapi.models import EventFilter
-from piapi.timelapse import Video, Window
+from piapi.timelapse import Film, Video, Window
 from tests.lapse import Bench, TickCamera
 from tests.lapse import bench as opened
 
@@ -101,6 +101,19 @@ def test_what_the_journal_could_not_take_is_told_later(bench: Bench) -> None:
     bench.run(50)
     assert bench.get(made).frames_missed == 5
     assert sum(told["count"] for told in missed(bench)) == 5
+
+
+def test_how_large_the_film_is_is_known_over_a_restart_and_by_a_list(bench: Bench) -> None:
+    made = bench.start(count=70)
+    assert bench.get(made).film is not None
+    bench.run(400)
+    film = bench.lapses.film(made.id)
+    wanted = Film(70, 70 / 30, film.size_bytes)
+    assert bench.get(made).film == wanted
+    bench.crash()
+    for path in bench.store.film_folder(made.id).iterdir():
+        path.unlink()  # nobody reads it for that
+    assert [job.film for job in bench.lapses.page(None, 5, None)] == [bench.get(made).film] == [wanted]
 
 
 def test_flicker_is_that_of_all_frames_over_a_restart(bench: Bench) -> None:

@@ -279,6 +279,20 @@ def test_a_list_holds_what_the_caller_may_view_and_nothing_else(api: Api, client
     assert [item["id"] for item in api.get(HERE).get_json()["items"]] == [ids["demo"]]
 
 
+def test_a_list_may_be_of_one_state(api: Api) -> None:
+    running, paused, cancelled, again = (start(api) for _ in range(4))
+    for made, state in ((paused, "paused"), (cancelled, "cancelled"), (again, "cancelled")):
+        api.patch(made["links"]["self"], json={"state": state})
+    for state, wanted in (("running", [running]), ("paused", [paused]), ("failed", [])):
+        found = api.get(f"/timelapses?state={state}").get_json()["items"]
+        assert [item["id"] for item in found] == [made["id"] for made in wanted]
+    page = api.get("/timelapses?state=cancelled&limit=1").get_json()
+    after = api.get(page["links"]["next"]).get_json()
+    assert [item["id"] for item in page["items"] + after["items"]] == [again["id"], cancelled["id"]]
+    assert "next" not in after["links"]
+    assert faults_of(assert_problem(api.get("/timelapses?state=late"), 422, "invalid")) == {"state"}
+
+
 def test_pages_are_by_key(api: Api) -> None:
     ids = [start(api)["id"] for _ in range(5)][::-1]
     page = api.get("/timelapses?limit=2").get_json()
@@ -288,7 +302,7 @@ def test_pages_are_by_key(api: Api) -> None:
         page = api.get(page["links"]["next"]).get_json()
         seen += [item["id"] for item in page["items"]]
     assert seen == ids and newest not in seen
-    for query, where in (("limit=0", "limit"), ("cursor=x", "cursor"), ("state=paused", "state")):
+    for query, where in (("limit=0", "limit"), ("cursor=x", "cursor"), ("name=x", "name")):
         assert faults_of(assert_problem(api.get(f"/timelapses?{query}"), 422, "invalid")) == {where}
 
 

@@ -21,7 +21,6 @@ from piapi.api.plans import PlanSchema, TimelapseChangeSchema, WindowSchema, pla
 from piapi.api.services import services
 from piapi.clock import format_time
 from piapi.errors import Conflict, DoesNotFit, Invalid
-from piapi.film.files import FilmFile
 from piapi.services.cameras import CameraService
 from piapi.timelapse import Plan, State, Timelapse
 
@@ -46,7 +45,7 @@ class FilmSchema(Schema):
 
     frames = Integer(required=True)
     duration_s = Number(required=True)
-    size_bytes = Integer(required=True, allow_none=True, metadata={"description": "null in a list."})
+    size_bytes = Integer(required=True, allow_none=True, metadata={"description": "null for a moment after a start."})
     flicker = Number(
         required=True,
         allow_none=True,
@@ -108,6 +107,9 @@ class TimelapseQuery(PageQuery):
     """Which time-lapses, in pages."""
 
     camera = Text(most=40, load_default=None, metadata={"example": "front"})
+    state = fields.String(
+        load_default=None, validate=validate.OneOf(STATES, error=f"must be one of {', '.join(STATES)}")
+    )
 
 
 class CreateQuery(Schema):
@@ -164,7 +166,7 @@ class TimelapseItem(MethodView):
     @blp.response(200, TimelapseSchema)
     def get(self, timelapse: Timelapse) -> Response:
         """Tell where a time-lapse is."""
-        return make_response(whole_document(timelapse))
+        return make_response(timelapse_document(timelapse))
 
     @on_timelapse("capture")
     @blp.raises(Conflict, DoesNotFit, Invalid)
@@ -172,7 +174,7 @@ class TimelapseItem(MethodView):
     @blp.response(200, TimelapseSchema)
     def patch(self, changes: dict[str, Any], timelapse: Timelapse) -> Response:
         """Pause it, go on, cancel it, or set another end or name."""
-        return make_response(whole_document(services().timelapses.change(timelapse.id, changes, by=caller().actor)))
+        return make_response(timelapse_document(services().timelapses.change(timelapse.id, changes, by=caller().actor)))
 
     @on_timelapse("capture")
     @blp.response(204)
@@ -184,7 +186,8 @@ class TimelapseItem(MethodView):
 def list_timelapses(cameras: frozenset[str] | None, query: Mapping[str, Any]) -> Response:
     """A page of the time-lapses of some cameras; None: of all."""
     last = decode_cursor(query["cursor"], int)
-    found = Page(services().timelapses.page(cameras, query["limit"] + 1, last and last[0]), query["limit"])
+    state, limit = query.get("state"), query["limit"]
+    found = Page(services().timelapses.page(cameras, limit + 1, last and last[0], state), limit)
     return make_response(
         found.document(
             [timelapse_document(timelapse) for timelapse in found.items],
@@ -194,7 +197,7 @@ def list_timelapses(cameras: frozenset[str] | None, query: Mapping[str, Any]) ->
 
 
 def _made(timelapse: Timelapse) -> Response:
-    response = make_response(whole_document(timelapse), 202)
+    response = make_response(timelapse_document(timelapse), 202)
     response.headers["Location"] = path_of(timelapse.id)
     return response
 
@@ -204,13 +207,8 @@ def path_of(id: str) -> str:
     return f"/api/v1/timelapses/{id}"
 
 
-def whole_document(timelapse: Timelapse) -> dict[str, Any]:
-    """A time-lapse by itself, with what is known of the film."""
-    return timelapse_document(timelapse, services().timelapses.film_so_far(timelapse.id), is_alone=True)
-
-
-def timelapse_document(timelapse: Timelapse, film: FilmFile | None = None, is_alone: bool = False) -> dict[str, Any]:
-    """A time-lapse, as clients see it. In a list nobody looks at the film: that would read its index from the disk."""
+def timelapse_document(timelapse: Timelapse) -> dict[str, Any]:
+    """A time-lapse, as clients see it."""
     here, total = path_of(timelapse.id), timelapse.frames_total
     return {
         "id": timelapse.id,
@@ -231,7 +229,7 @@ def timelapse_document(timelapse: Timelapse, film: FilmFile | None = None, is_al
         "next_frame_at": timelapse.next_frame_at and format_time(timelapse.next_frame_at),
         "ends_at": timelapse.ends_at and format_time(timelapse.ends_at),
         "lateness_ms": {name: timelapse.lateness_ms.get(name) for name in ("p50", "p99", "max")},
-        "video": _film_document(timelapse, film, is_alone),
+        "video": _film_document(timelapse),
         "emulated": timelapse.emulated,
         "links": {
             "self": here,
@@ -262,13 +260,13 @@ def _plan_document(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _film_document(timelapse: Timelapse, film: FilmFile | None, is_alone: bool) -> dict[str, Any]:
-    video = timelapse.plan.video
-    frames = film.frames if film else 0 if is_alone else timelapse.frames_captured
+def _film_document(timelapse: Timelapse) -> dict[str, Any]:
+    video, film = timelapse.plan.video, timelapse.film
+    frames = film.frames if film else timelapse.frames_captured
     return {
         "frames": frames,
         "duration_s": film.duration_s if film else frames / video.fps,
-        "size_bytes": film.size_bytes if film else 0 if is_alone else None,
+        "size_bytes": film.size_bytes if film else None if frames else 0,
         "flicker": None if timelapse.flicker is None else round(timelapse.flicker, 4),
         **asdict(video),
         "width": video.width or None,

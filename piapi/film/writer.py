@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piapi.errors import HardwareError, StorageError
-from piapi.film import catalogue, encoder, nal, segments, stamp
+from piapi.film import catalogue, encoder, mp4, nal, segments, stamp
 from piapi.film.catalogue import Catalogue
 from piapi.film.files import FilmFile
 from piapi.film.pictures import Decoder
@@ -23,6 +23,7 @@ from piapi.film.rates import exact_rate
 from piapi.film.reading import assembled
 from piapi.film.tail import Sample, Tail
 from piapi.storage.files import PART, in_words, sync_folder
+from piapi.timelapse import Film
 
 if TYPE_CHECKING:
     import av
@@ -88,6 +89,16 @@ class FilmWriter:
         """Of those the ones that survive a power cut."""
         with self._state:
             return self._closed.frames
+
+    def extent(self) -> Film:
+        """How large the film is, without having an encoder give out what it holds."""
+        with self._state:
+            known, tail = self._closed, self._tail.samples
+            keys, chunks = len(known.keys) + sum(each.key for each in tail), len(known.counts) + bool(tail)
+            room = mp4.steady_room(known.frames + len(tail), keys, chunks)
+            samples = sum(known.data_sizes) + sum(len(each.data) for each in tail)
+            frames = known.frames + len(tail) + len(self._held)
+            return Film(frames, float(frames / self._rate), room + samples)
 
     def open(self) -> None:
         """Find what is there. Remains of a write are removed; a segment that is not whole is set aside, and logged.

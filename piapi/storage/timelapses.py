@@ -18,7 +18,7 @@ from piapi.storage.database import Along, Database, to_millis
 from piapi.storage.frames import FrameFiles
 from piapi.storage.ledger import Job, Miss
 from piapi.storage.timelapse_rows import columns_of, frame_values, job_of, missed_row, row_of
-from piapi.timelapse import Row
+from piapi.timelapse import Row, State
 
 log = logging.getLogger(__name__)
 
@@ -70,16 +70,21 @@ class TimelapseStore(FrameFiles):
         row = self._database.read_one("SELECT * FROM timelapses WHERE id = ?", (id,))
         return job_of(row) if row else None
 
-    def page(self, cameras: frozenset[str] | None, limit: int, before: int | None) -> list[Job]:
-        """Newest first; of these cameras, or of all."""
-        where, values = ["seq < ?"], [2**62 if before is None else before]
-        placeholders: list[Any] = []
+    def page(
+        self, cameras: frozenset[str] | None, limit: int, before: int | None, state: State | None = None
+    ) -> list[Job]:
+        """Newest first; of these cameras, or of all, and in this state, or in any."""
+        where: list[str] = ["seq < ?"]
+        values: list[Any] = [2**62 if before is None else before]
         if cameras is not None:
             where.append(f"camera IN ({', '.join('?' * len(cameras))})")
-            placeholders = sorted(cameras)
+            values += sorted(cameras)
+        if state is not None:
+            where.append("state = ?")
+            values.append(state)
         rows = self._database.read(
             f"SELECT * FROM timelapses WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?",  # noqa: S608
-            (*values, *placeholders, limit),
+            (*values, limit),
         )
         return [job_of(row) for row in rows]
 

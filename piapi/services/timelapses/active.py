@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import datetime
 
 from piapi.clock import format_time
@@ -21,7 +22,7 @@ from piapi.services.timelapses.ticks import Decision, Tick
 from piapi.storage.database import Along
 from piapi.storage.ledger import Miss
 from piapi.storage.timelapses import TimelapseStore
-from piapi.timelapse import Cause, Row, State
+from piapi.timelapse import Cause, Film, Row, State
 
 log = logging.getLogger(__name__)
 
@@ -293,9 +294,10 @@ class ActiveJob:
         with self.lock:
             self.become("cancelled", None, by=by)
 
-    def film_done(self) -> None:
+    def film_done(self, film: Film) -> None:
         """All of its film is closed. Raises StorageError."""
         self.job.is_film_done = True
+        self.job.memory["film"] = asdict(film)
         try:
             self._note()
         except StorageError:

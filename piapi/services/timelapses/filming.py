@@ -20,7 +20,7 @@ from piapi.film.writer import FilmWriter
 from piapi.services.timelapses.active import ActiveJob
 from piapi.storage.ledger import Job
 from piapi.storage.timelapses import TimelapseStore
-from piapi.timelapse import Row
+from piapi.timelapse import Film, Row
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +111,11 @@ class Filming:
             writer = self._writers.get(active)
         return writer.snapshot() if writer else self.finished(active.job)
 
-    def now(self, active: ActiveJob) -> FilmFile:
-        """The film as far as it is encoded. Raises NoFilm where nothing is yet."""
+    def now(self, active: ActiveJob) -> Film | None:
+        """How large the film is that is encoded so far; None where it is not open yet."""
         with self._changed:
             writer = self._writers.get(active)
-        if writer is None:
-            raise NoFilm("Its film is not open yet.")
-        return writer.snapshot()
+        return writer.extent() if writer and writer.frames else None
 
     def finished(self, job: Job) -> FilmFile:
         """The film of a job that has ended."""
@@ -172,7 +170,7 @@ class Filming:
             with active.lock:
                 if active.is_removed:
                     return
-                active.film_done()
+                active.film_done(writer.extent())
             with self._changed:
                 self._writers.pop(active, None)
                 self._changed.notify_all()

@@ -97,12 +97,11 @@ class Renders:
         self, timelapse: Timelapse, wanted: RenderRequest, *along: Callable[[Render], Along], by: str = NOBODY
     ) -> Render:
         """Ask for one. Raises NoFilm without a frame, Conflict when too many wait, StorageFull."""
-        film = self._timelapses.film_so_far(timelapse.id)
-        if not timelapse.frames_captured or film is None:
+        if not timelapse.frames_captured:
             raise NoFilm("There is no frame yet of which a film could be.")
         if not timelapse.plan.video.keep_frames or next(self._timelapses.frames(timelapse.id), None) is None:
             raise Conflict("This time-lapse keeps no frames; its film is all there is.")
-        if not self._has_room(film.size_bytes):
+        if not self._has_room(timelapse.film.size_bytes if timelapse.film else 0):
             raise StorageFull("There is no room for another film of this length.")
         render = Render(0, self._random(8).hex(), timelapse.id, wanted, "queued", by, self._clock.now())
         with self._changed:

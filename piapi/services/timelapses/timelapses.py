@@ -25,7 +25,7 @@ from piapi.services.timelapses.window import Place, check_window
 from piapi.storage.database import Along
 from piapi.storage.ledger import Job
 from piapi.storage.timelapses import TimelapseStore
-from piapi.timelapse import Estimate, Plan, Row, Timelapse
+from piapi.timelapse import Estimate, Film, Plan, Row, State, Timelapse
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,11 @@ class Timelapses:
         """Raises NotFound."""
         return self._view(self._job(id))
 
-    def page(self, cameras: frozenset[str] | None, limit: int, before: int | None) -> list[Timelapse]:
-        """Newest first."""
-        return [self._view(self._known(job)) for job in self._store.page(cameras, limit, before)]
+    def page(
+        self, cameras: frozenset[str] | None, limit: int, before: int | None, state: State | None = None
+    ) -> list[Timelapse]:
+        """Newest first; of these cameras, or of all, and in this state, or in any."""
+        return [self._view(self._known(job)) for job in self._store.page(cameras, limit, before, state)]
 
     def rows(self, id: str, limit: int, before: int | None) -> list[Row]:
         """The ledger below the tick `before`, newest first."""
@@ -103,16 +105,6 @@ class Timelapses:
             raise NoFilm("There is no frame yet of which a film could be.")
         active = self.running.get(id)
         return self.running.filming.film(active) if active else self.running.filming.finished(job)
-
-    def film_so_far(self, id: str) -> FilmFile | None:
-        """The film as far as it is encoded, without waiting; None where there is none."""
-        active, job = self.running.get(id), self._job(id)
-        if not job.captured:
-            return None
-        try:
-            return self.running.filming.now(active) if active else self.running.filming.finished(job)
-        except NoFilm:
-            return None
 
     # Doing ------------------------------------------------------------------------------------------------------------
 
@@ -272,9 +264,22 @@ class Timelapses:
             next_frame_at=active.next_frame_at() if active else None,
             ends_at=ends_at,
             lateness_ms=job.lateness.figures(),
+            film=self._extent_of(job, active),
             flicker=score_of(job.memory.get("flicker")),
             emulated=job.is_emulated,
         )
+
+    def _extent_of(self, job: Job, active: ActiveJob | None) -> Film | None:
+        """How large its film is. It is read from the disk only where nobody has remembered it."""
+        if active is not None:
+            return self.running.filming.now(active)
+        if (kept := job.memory.get("film")) is not None:
+            return Film(**kept)
+        try:
+            film = self.running.filming.finished(job)
+        except NoFilm:
+            return None
+        return Film(film.frames, film.duration_s, film.size_bytes)
 
     def _end_of(self, job: Job, start: datetime) -> datetime | None:
         """The last tick by what is known now: a pause moves the end of a count."""
