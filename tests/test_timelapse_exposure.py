@@ -24,8 +24,6 @@ from piapi.services.timelapses.exposure import (
     SETTLED_FRAMES,
     TARGET,
     Ramp,
-    can_lock,
-    can_ramp,
     locked_controls,
     settled,
 )
@@ -117,7 +115,6 @@ def test_a_lock_takes_digital_gain_into_the_sensors() -> None:
 
 def test_a_camera_that_can_hold_nothing_is_locked_with_nothing() -> None:
     assert locked_controls({}, {"exposure_s": 0.01, "red_gain": 2.0}) == {}
-    assert not can_lock({}) and not can_ramp({}) and can_lock(WEBCAM) and can_ramp(WEBCAM)
     with pytest.raises(UnsupportedControl, match="ramp needs"):
         Ramp({}, 5.0)
 

@@ -51,17 +51,6 @@ _AGREE = {"exposure": 0.05, "red_gain": 0.02, "blue_gain": 0.02, "colour_tempera
 _AGREE_FOCUS = 0.05
 
 
-def can_lock(known: Mapping[str, Control]) -> bool:
-    """Whether a camera can be told to hold its exposure."""
-    return _has_choice(known, "exposure", "manual")
-
-
-def can_ramp(known: Mapping[str, Control]) -> bool:
-    """Whether a camera can be told how long to expose."""
-    exposure = known.get("exposure_s")
-    return exposure is not None and exposure.min is not None and exposure.max is not None
-
-
 def locked_controls(known: Mapping[str, Control], metadata: Mapping[str, ControlValue]) -> dict[str, ControlValue]:
     """What holds exposure, gain, white balance and focus as a frame with this metadata has them.
 
