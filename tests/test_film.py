@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -525,6 +525,88 @@ def test_hardware_that_fails_loses_no_frame(
     film.finish()
     assert shows(film.snapshot(), range(10))
     assert "has failed" in caplog.text
+
+
+class Wrapped:
+    """x264, as the hardware: of what goes in and comes out a test makes something else."""
+
+    def __init__(self, context: Any, into: Any, out: Any) -> None:
+        self.context, self.into, self.out = context, into, out
+        self.time_base, self.width, self.height = context.time_base, context.width, context.height
+
+    def encode(self, picture: Any) -> list[Any]:
+        packets = self.context.encode(picture and self.into(picture))
+        return [changed for packet in packets for changed in self.out(packet)]
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Makes a hardware of x264: `hardware(into=…, out=…)`."""
+    opened = encoder._opened
+
+    def install(into: Any = lambda picture: picture, out: Any = lambda packet: [packet]) -> None:
+        def open(name: str, *about: Any) -> Any:
+            context = opened(encoder.SOFTWARE, *about)
+            return Wrapped(context, into, out) if name == encoder.HARDWARE else context
+
+        monkeypatch.setattr(encoder, "_opened", open)
+
+    encoder.choose.cache_clear()
+    yield install
+    encoder.choose.cache_clear()
+
+
+def apart(packet: Any) -> list[Any]:
+    """Parameter sets come once, before the first picture, in a packet of their own: as V4L2 gives them."""
+    import av
+
+    units = bytes(packet).replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]
+    sets, rest = ([b"\0\0\0\1" + each for each in units if (each[0] & 31 in (7, 8)) == own] for own in (True, False))
+    made = [av.Packet(b"".join(rest))]
+    return [av.Packet(b"".join(sets)), *made] if sets and packet.pts == 0 else made
+
+
+def skewed(picture: Any) -> Any:
+    """Each row begins a little later than it should."""
+    plane, row = picture.planes[0], picture.planes[0].line_size
+    data = bytes(plane)
+    plane.update(b"".join(data[y * row : y * row + row][-y % row :] + data[y * row : y * row + row][: -y % row]
+                          for y in range(len(data) // row)))  # fmt: skip
+    return picture
+
+
+def test_hardware_is_chosen_where_pictures_come_through_it(hardware: Callable[..., None]) -> None:
+    hardware()
+    assert encoder.choose(64, 48) == encoder.HARDWARE
+
+
+@pytest.mark.parametrize(
+    "fault", [{"into": skewed}, {"out": lambda packet: []}, {"out": lambda packet: apart(packet)[-1:]}], ids=str
+)
+def test_hardware_that_spoils_pictures_is_not_chosen(hardware: Callable[..., None], fault: dict[str, Any]) -> None:
+    hardware(**fault)
+    assert encoder.choose(64, 48) == encoder.SOFTWARE
+
+
+def test_hardware_that_cuts_pictures_off_is_not_chosen(
+    hardware: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardware(into=lambda picture: picture.reformat(48, 48))
+    opened = encoder._opened
+    monkeypatch.setattr(encoder, "_opened", lambda name, _width, *about: opened(name, 48, *about))
+    assert encoder.choose(64, 48) == encoder.SOFTWARE
+
+
+def test_parameter_sets_that_come_once_and_apart_are_those_of_each_key(
+    film: FilmWriter, tmp_path: Path, hardware: Callable[..., None]
+) -> None:
+    hardware(out=apart)
+    append(film, range(125))
+    assert film._encoder and film._encoder.name == encoder.HARDWARE
+    made = film.snapshot()
+    assert shows(made, range(125))
+    assert set(range(0, 125, 60)) <= set(keys_of(data_of(made)))
+    assert int(probed(made, tmp_path)["nb_read_frames"]) == 125
 
 
 def test_an_encoder_that_fails_for_good_says_so_and_keeps_the_film(

@@ -11,9 +11,10 @@ from piapi.film import mp4
 
 _START = re.compile(rb"\x00\x00\x01")
 
-#: NAL unit types (H.264, table 7-1; H.265, table 7-1): parameter sets, and the delimiter that MP4 has no use for.
-_AVC_SETS, _AVC_DELIMITER = (7, 8), 9
-_HEVC_SETS, _HEVC_DELIMITER = (32, 33, 34), 35
+#: NAL unit types (H.264, table 7-1; H.265, table 7-1): parameter sets, the delimiter that MP4 has no use for, and the
+#: slices of pictures that decoding can begin with.
+_AVC_SETS, _AVC_DELIMITER, _AVC_KEYS = (7, 8), 9, range(5, 6)
+_HEVC_SETS, _HEVC_DELIMITER, _HEVC_KEYS = (32, 33, 34), 35, range(16, 22)
 
 #: H.264 profiles whose configuration tells of the kind of samples (14496-15, 5.3.3.1.2).
 _HIGH_PROFILES = frozenset({100, 110, 122, 144})
@@ -26,19 +27,24 @@ class Picture:
     sample: bytes
     sets: tuple[bytes, ...]
     """As they came; empty for most pictures that are no beginning."""
+    key: bool
+    """Whether decoding can begin with it: it is an IDR picture (H.265: or another random access point)."""
 
 
 def split(stream: bytes, hevc: bool = False) -> Picture:
     """What an encoder has made of one picture."""
-    units, sets = [], []
-    wanted, delimiter = (_HEVC_SETS, _HEVC_DELIMITER) if hevc else (_AVC_SETS, _AVC_DELIMITER)
+    units, sets, is_key = [], [], False
+    wanted, delimiter, keys = (
+        (_HEVC_SETS, _HEVC_DELIMITER, _HEVC_KEYS) if hevc else (_AVC_SETS, _AVC_DELIMITER, _AVC_KEYS)
+    )
     for unit in _units(stream):
         kind = (unit[0] >> 1) & 0x3F if hevc else unit[0] & 0x1F
         if kind in wanted:
             sets.append(bytes(unit))
         elif kind != delimiter:
             units.append(unit)
-    return Picture(with_lengths(units), tuple(dict.fromkeys(sets)))
+            is_key = is_key or kind in keys
+    return Picture(with_lengths(units), tuple(dict.fromkeys(sets)), is_key)
 
 
 def with_lengths(units: Sequence[bytes | memoryview]) -> bytes:

@@ -38,4 +38,4 @@ class Tail:
         own = bool(picture.sets) and (self._mixed or picture.sets != self.sets)
         self._mixed = self._mixed or own
         data = nal.with_lengths(picture.sets) + picture.sample if own else picture.sample
-        self.samples.append(Sample(index, data, bool(picture.sets), own, zlib.crc32(data)))
+        self.samples.append(Sample(index, data, picture.key, own, zlib.crc32(data)))
