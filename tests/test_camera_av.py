@@ -28,6 +28,7 @@ from piapi.hardware.base import CameraConfig, Capabilities, Frame, StillRequest
 from piapi.hardware.camera_av import AvCamera, detect
 from piapi.hardware.mjpeg import standard_huffman_tables, whole_jpeg
 from piapi.hardware.v4l2_controls import WebcamControls
+from piapi.services.timelapses.exposure import locked_controls
 from tests import footage
 from tests.faulty_camera import FaultyCamera
 
@@ -610,6 +611,21 @@ def test_a_webcam_tells_what_it_has_chosen_and_holds_it_as_often_as_it_is_told(k
     assert kernel.set == [(0x98090C, 0)], "it stays where it is"
     kernel.mute = True
     assert controls.in_force() == {}
+
+
+def test_a_webcams_lens_is_held_where_it_was_however_often_it_moves_between(kernel: FakeKernel) -> None:
+    kernel.ranges[0x9A090A] = (0, 250, 85)
+    controls = WebcamControls(0)
+    assert (controls.offered["focus_position"].min, controls.offered["focus_position"].max) == (0, 250)
+    controls.hold({})
+    held = locked_controls(controls.offered, controls.in_force())
+    assert (held["focus_mode"], held["focus_position"]) == ("manual", 85.0)
+    for asked in (held, {"focus_position": 85}, held):  # between them the lens moves as it likes
+        kernel.set.clear()
+        controls.hold(asked)
+        assert kernel.set[-2:] == [(0x9A090C, 0), (0x9A090A, 85)]
+        controls.hold({})
+        assert (0x9A090C, 1) in kernel.set
 
 
 def test_a_missing_or_unusable_device_is_told(camera_of: Any) -> None:

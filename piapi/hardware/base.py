@@ -86,7 +86,7 @@ class Capabilities:
     `brightness`, `contrast`, `saturation`, `sharpness` (as the backend scales them), `exposure` (`auto`, `manual`),
     `exposure_s` (seconds), `gain` (1 is none), `white_balance` (a choice; `manual` where it can be held), `red_gain`
     and `blue_gain` (its factors over green) or `colour_temperature_k` (kelvin, what a webcam has instead),
-    `focus_mode` (`auto`, `manual`, `continuous`), `focus_position` (dioptres, 0 is infinity).
+    `focus_mode` (`auto`, `manual`, `continuous`), `focus_position` (dioptres, 0 is infinity; a webcam's own steps).
 
     Those with a number mean manual where nothing else is said; manual without the number holds what is in force now,
     but a gain that is not named is 1. Where a frame's metadata has such a number under automatic control, setting it

@@ -1,8 +1,9 @@
 """A webcam's own controls, through V4L2, under the names of `base.Capabilities`.
 
 Offered is what can be said in our units: brightness, contrast, saturation and sharpness on the camera's scale, the
-exposure time, white balance by its colour temperature, and whether the lens focuses by itself. `gain`, `red_gain`,
-`blue_gain` and `focus_position` are not: a webcam counts them in steps of its own, neither factors nor dioptres.
+exposure time, white balance by its colour temperature, whether the lens focuses by itself, and where it stands (in the
+camera's own steps: there is no other way to hold it). `gain`, `red_gain` and `blue_gain` are not: a webcam counts them
+in steps too, which are no factors.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ _DISABLED = 0x0001 | 0x0004  # V4L2_CTRL_FLAG_DISABLED, V4L2_CTRL_FLAG_READ_ONLY
 _SCALES = {"brightness": 0x980900, "contrast": 0x980901, "saturation": 0x980902, "sharpness": 0x98091B}
 _AUTO_WHITE_BALANCE, _WHITE_BALANCE_TEMPERATURE = 0x98090C, 0x98091A
 _EXPOSURE_AUTO, _EXPOSURE_ABSOLUTE = 0x9A0901, 0x9A0902
-_FOCUS_AUTO = 0x9A090C
+_FOCUS_AUTO, _FOCUS_ABSOLUTE = 0x9A090C, 0x9A090A
 
 _MANUAL_EXPOSURE = 1
 _AUTOMATIC_EXPOSURES = (3, 0)  # aperture priority (a webcam has no iris, so the time alone is automatic), full
 _EXPOSURE_UNIT_S = 1e-4
 
 #: What a switch rules, and where the switch stands when that is set by hand.
-_RULED = {_EXPOSURE_AUTO: _EXPOSURE_ABSOLUTE, _AUTO_WHITE_BALANCE: _WHITE_BALANCE_TEMPERATURE}
-_BY_HAND = {_EXPOSURE_AUTO: _MANUAL_EXPOSURE, _AUTO_WHITE_BALANCE: 0}
+_RULED = {
+    _EXPOSURE_AUTO: _EXPOSURE_ABSOLUTE,
+    _AUTO_WHITE_BALANCE: _WHITE_BALANCE_TEMPERATURE,
+    _FOCUS_AUTO: _FOCUS_ABSOLUTE,
+}
+_BY_HAND = {_EXPOSURE_AUTO: _MANUAL_EXPOSURE, _AUTO_WHITE_BALANCE: 0, _FOCUS_AUTO: 0}
 
 #: Colour temperatures in kelvin, as lamps and skies have them.
 _LIGHTS = {"tungsten": 2800, "fluorescent": 4000, "daylight": 5500, "cloudy": 6500}
@@ -52,6 +57,8 @@ class WebcamControls:
         self._offer_white_balance()
         if self._query(_FOCUS_AUTO) is not None:
             self.offered["focus_mode"] = Control(default="continuous", choices=("continuous", "manual"))
+            if (limits := self._query(_FOCUS_ABSOLUTE)) is not None:
+                self.offered["focus_position"] = Control(default=None, min=limits[0], max=limits[1])
 
     def _offer_exposure(self) -> None:
         limits = self._query(_EXPOSURE_ABSOLUTE)
@@ -90,12 +97,13 @@ class WebcamControls:
                     self._held.pop(_RULED[cid], None)
 
     def in_force(self) -> dict[str, ControlValue]:
-        """What the camera itself has set of exposure time and white balance, where it tells. It takes some
+        """What the camera itself has set of exposure time, white balance and focus, where it tells. It takes some
         milliseconds to answer."""
         seen: dict[str, ControlValue] = {}
         for name, cid, unit in (
             ("exposure_s", _EXPOSURE_ABSOLUTE, _EXPOSURE_UNIT_S),
             ("colour_temperature_k", _WHITE_BALANCE_TEMPERATURE, 1.0),
+            ("focus_position", _FOCUS_ABSOLUTE, 1.0),
         ):
             if name in self.offered:
                 with contextlib.suppress(OSError):
@@ -122,7 +130,11 @@ class WebcamControls:
             elif light == "manual" and kelvin is not None:
                 settings[_WHITE_BALANCE_TEMPERATURE] = round(float(kelvin))
         if "focus_mode" in self.offered:
-            settings[_FOCUS_AUTO] = int(controls.get("focus_mode", "continuous") == "continuous")
+            position = controls.get("focus_position")
+            manual = controls.get("focus_mode", "continuous" if position is None else "manual") == "manual"
+            settings[_FOCUS_AUTO] = int(not manual)
+            if manual and position is not None:
+                settings[_FOCUS_ABSOLUTE] = round(float(position))
         return settings
 
     def _query(self, cid: int) -> tuple[int, int, int] | None:
