@@ -153,6 +153,8 @@ class Row:
     """Mean of the picture, 0 (black) to 1."""
     has_file: bool = False
     """Whether its JPEG is kept."""
+    sha256: str | None = None
+    """Of its JPEG."""
 
 
 @dataclass(frozen=True, slots=True)

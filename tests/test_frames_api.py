@@ -86,6 +86,7 @@ def test_a_frame_is_a_jpeg_that_never_changes(api: Api, done: dict[str, Any]) ->
     assert data.startswith(b"\xff\xd8") and "immutable" in response.headers["Cache-Control"]
     assert response.headers["X-Captured-At"] == row["captured_at"]
     etag = response.headers["ETag"]
+    assert etag == f'"{hashlib.sha256(data).hexdigest()}"'
     assert api.get(row["links"]["file"], headers={"If-None-Match": etag}).status_code == 304
     part = api.get(row["links"]["file"], headers={"Range": "bytes=2-5"})
     assert (part.status_code, part.get_data()) == (206, data[2:6])

@@ -160,7 +160,7 @@ class Preview(MethodView):
 
 def _picture(timelapse: Timelapse, row: Row, cache: str) -> Response:
     path = services().timelapses.frame_path(timelapse.id, row.index)
-    tag = etag_of(timelapse.id, row.index, row.captured_at)  # nothing is ever written over a frame
+    tag = row.sha256 or etag_of(timelapse.id, row.index, row.captured_at)  # nothing is ever written over a frame
     response = send_file(path, tag, "image/jpeg", f"{timelapse.camera}-{timelapse.id}-{row.index:09d}.jpg", cache)
     if row.captured_at is not None:
         response.headers["X-Captured-At"] = format_time(row.captured_at)

@@ -253,6 +253,21 @@ STEPS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX renders_by_timelapse ON renders (timelapse, seq);
     """,
+    # 5: what time-lapses take, and what their frames were
+    """
+    ALTER TABLE frames ADD COLUMN sha256 BLOB;
+    ALTER TABLE timelapses ADD COLUMN kept_bytes INTEGER NOT NULL DEFAULT 0;  -- of frames that have their file
+    ALTER TABLE timelapses ADD COLUMN film_bytes INTEGER NOT NULL DEFAULT 0;  -- of the closed segments of its film
+    UPDATE timelapses SET kept_bytes =
+        (SELECT coalesce(sum(size_bytes), 0) FROM frames WHERE timelapse = timelapses.seq AND has_file = 1);
+    CREATE TRIGGER frame_kept AFTER INSERT ON frames WHEN NEW.has_file BEGIN
+        UPDATE timelapses SET kept_bytes = kept_bytes + NEW.size_bytes WHERE seq = NEW.timelapse;
+    END;
+    CREATE TRIGGER frame_dropped AFTER UPDATE OF has_file ON frames WHEN OLD.has_file AND NOT NEW.has_file BEGIN
+        UPDATE timelapses SET kept_bytes = kept_bytes - OLD.size_bytes WHERE seq = OLD.timelapse;
+    END;
+    CREATE INDEX photos_pinned ON photos (size_bytes) WHERE pinned = 1 AND missing_since IS NULL;
+    """,
 )
 
 VERSION = len(STEPS)

@@ -25,6 +25,7 @@ def frame_values(job: int, frame: Row) -> tuple[Any, ...]:
         frame.size_bytes or 0,
         frame.luminance,
         int(frame.has_file),
+        None if frame.sha256 is None else bytes.fromhex(frame.sha256),
     )
 
 
@@ -39,6 +40,7 @@ def row_of(row: sqlite3.Row) -> Row:
         size_bytes=row["size_bytes"],
         luminance=row["luminance"],
         has_file=bool(row["has_file"]),
+        sha256=None if row["sha256"] is None else row["sha256"].hex(),
     )
 
 

@@ -53,7 +53,9 @@ class TimelapseStore(FrameFiles):
         """A job as it is now, with a frame and misses that are new in its ledger, in one transaction."""
         with self._database.write() as connection:
             if frame is not None:
-                connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)", frame_values(job.seq, frame))
+                connection.execute(
+                    "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", frame_values(job.seq, frame)
+                )
             for miss in misses:
                 _add_miss(connection, job.seq, miss)
             values = columns_of(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from datetime import UTC, datetime
 
@@ -28,7 +29,8 @@ def mend(active: ActiveJob, store: TimelapseStore) -> None:
                 log.warning("time-lapse %s: removed frame %d, which was never whole", job.id, index)
                 continue
             due_at = job.wall_time(index)
-            frame = Row(index, due_at, "captured", None, captured_at, 0.0, len(data), None, True)
+            sha256 = hashlib.sha256(data).hexdigest()
+            frame = Row(index, due_at, "captured", None, captured_at, 0.0, len(data), None, True, sha256)
             active.adopt(frame)
             log.info("time-lapse %s: frame %d was on disk and not in the ledger; it is now", job.id, index)
         except (OSError, StorageError) as error:

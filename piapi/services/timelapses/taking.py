@@ -3,6 +3,7 @@ picture, share it."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -148,6 +149,7 @@ class Taker:
             size_bytes=len(data),
             luminance=luminance,
             has_file=True,
+            sha256=hashlib.sha256(data).hexdigest(),
         )
         try:
             self._exposing.learn(active, self._camera, luminance, picture.metadata)
