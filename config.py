@@ -155,8 +155,10 @@ class Storage:
     path: Path = setting(Path("data"), folder, "Folder of the database and the pictures.", "PIAPI_DATA")
     on_own_disk: bool = setting(False, switch, "Start only if the folder holds the file piapi.disk: its disk is there.")
     floor_bytes: int = setting(500_000_000, integer(0, 2**50), "Free space that is never used.")
-    quota_bytes: int = setting(0, integer(0, 2**50), "Most that pictures may take; 0: no limit.")
-    max_age_days: int = setting(0, integer(0, 36_500), "Pictures older than this are removed; 0: never.")
+    quota_bytes: int = setting(0, integer(0, 2**50), "Most that photos and time-lapses may take; 0: no limit.")
+    max_age_days: int = setting(
+        0, integer(0, 36_500), "Photos, and time-lapses that have ended, are removed at this age; 0: never."
+    )
     journal_keep_days: int = setting(365, integer(1, 36_500), "How long the journal of events is kept.")
 
 

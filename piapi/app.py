@@ -237,9 +237,17 @@ class Storage:
         self.library.on_full.append(space.refuse)
         recovery = Recovery(self.library, Inventory(self.database, path), self.events, clock)
         quota_bytes, max_age_days = settings.storage.quota_bytes, settings.storage.max_age_days
-        retention = Retention(self.library, self.events, clock, quota_bytes, max_age_days, self.is_believed)
+        self.timelapses = TimelapseStore(self.database, path, floor_bytes, quota_bytes)
+        retention = Retention(
+            self.library,
+            self.events,
+            clock,
+            quota_bytes,
+            max_age_days,
+            self.is_believed,
+            self.timelapses.taken_bytes,
+        )
         keeping = JournalRetention(self.events.rows, clock, settings.storage.journal_keep_days, self.is_believed)
-        self.timelapses = TimelapseStore(self.database, path, floor_bytes)
         self._space = space
         self.prepare: list[Callable[[], None]] = [
             self.library.prepare,

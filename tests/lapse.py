@@ -131,6 +131,7 @@ class Bench:
         self.cameras = Cameras({"cam": self.camera, **cameras})
         self.disk = Disk()
         self.boot_id = "boot-1"
+        self.quota_bytes = 0
         self.is_believed = True
         self.measure: Callable[[bytes], float] = luminance
         self.begin()
@@ -140,7 +141,7 @@ class Bench:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.database = Database(self.folder / "piapi.db")
         self.database.open()
-        self.store = TimelapseStore(self.database, self.folder)
+        self.store = TimelapseStore(self.database, self.folder, quota_bytes=self.quota_bytes)
         self.store.has_room = lambda wanted: self.disk.free >= wanted  # type: ignore[method-assign]
         self.store.prepare()
         self.events = Events(self.database, self.clock)
@@ -153,13 +154,16 @@ class Bench:
             self.store, self.cameras, make_taker, self.events, place, self.clock,  # type: ignore[arg-type]
             self.boot_id, lambda: self.is_believed,
         )  # fmt: skip
-        promises = Promises(
-            self.store, lambda: self.disk.free, lambda: [active.job for active in self.running.active()]
-        )
+        promises = Promises(self.store, self.free_bytes, lambda: [active.job for active in self.running.active()])
         self.lapses = Timelapses(self.store, self.running, promises, self.events, place, self.clock)
         for camera in self.cameras.values():
             camera.pass_time = self._pass_time
         self.running.resume()
+
+    def free_bytes(self) -> int:
+        """What time-lapses may take."""
+        left = self.store.quota_left()
+        return self.disk.free if left is None else min(self.disk.free, left)
 
     def _pass_time(self, seconds: float) -> None:
         """Time is kept while a camera is busy."""

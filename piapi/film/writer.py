@@ -100,6 +100,12 @@ class FilmWriter:
             frames = known.frames + len(tail) + len(self._held)
             return Film(frames, float(frames / self._rate), room + samples)
 
+    @property
+    def closed_bytes(self) -> int:
+        """That the closed segments take on disk."""
+        with self._state:
+            return sum(self._closed.heads) + sum(self._closed.data_sizes)
+
     def open(self) -> None:
         """Find what is there. Remains of a write are removed; a segment that is not whole is set aside, and logged.
 

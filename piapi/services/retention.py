@@ -39,26 +39,31 @@ class Retention:
         quota_bytes: int,
         max_age_days: int,
         is_clock_believed: Callable[[], bool],
+        beside: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`beside`: bytes of what counts for the quota too, and is not removed for it."""
         self._library = library
         self._events = events
         self._clock = clock
         self._quota = quota_bytes
         self._max_age = timedelta(days=max_age_days)
         self._is_clock_believed = is_clock_believed
+        self._beside = beside
         self._is_hopeless = False
         """Whether the log says already that nothing is left to remove."""
 
     def keep_quota(self) -> None:
         """Remove the photos that were kept first, until the rest fits the quota. Raises StorageError."""
         for _ in range(MOST_BATCHES if self._quota else 0):
-            over = self._library.taken_bytes() - self._quota
+            over = self._library.taken_bytes() + self._beside() - self._quota
             if over <= 0:
                 return
             first = self._library.first_unpinned(AT_ONCE)
             if not self._remove(_enough(first, over), "quota"):
                 if not self._is_hopeless:
-                    log.warning("pinned photos alone are %d bytes over the quota: no other photo is kept", over)
+                    log.warning(
+                        "pinned photos and time-lapses alone are %d bytes over the quota: no other photo is kept", over
+                    )
                 self._is_hopeless = True
                 return
             self._is_hopeless = False

@@ -26,9 +26,40 @@ log = logging.getLogger(__name__)
 class TimelapseStore(FrameFiles):
     """Jobs, ledgers and frames."""
 
-    def __init__(self, database: Database, folder: Path, floor_bytes: int = 0) -> None:
+    def __init__(self, database: Database, folder: Path, floor_bytes: int = 0, quota_bytes: int = 0) -> None:
+        """`quota_bytes`: most that all pictures may take; 0: no limit."""
         super().__init__(folder, floor_bytes)
         self._database = database
+        self._quota_bytes = quota_bytes
+
+    # What they take ---------------------------------------------------------------------------------------------------
+
+    def taken_bytes(self) -> int:
+        """Of all frames that are kept, all films and all renders."""
+        row = self._database.read_one(
+            "SELECT (SELECT coalesce(sum(kept_bytes + film_bytes), 0) FROM timelapses) +"
+            " (SELECT coalesce(sum(size_bytes), 0) FROM renders WHERE state = 'finished') AS bytes"
+        )
+        return row["bytes"] if row else 0
+
+    def quota_left(self) -> int | None:
+        """Bytes that time-lapses may still take; None: as many as they like. Photos that are not pinned give way."""
+        if not self._quota_bytes:
+            return None
+        row = self._database.read_one(
+            "SELECT coalesce(sum(size_bytes), 0) AS bytes FROM photos WHERE pinned = 1 AND missing_since IS NULL"
+        )
+        return self._quota_bytes - self.taken_bytes() - (row["bytes"] if row else 0)
+
+    def is_within_quota(self, wanted_bytes: int) -> bool:
+        """Whether so much more may be taken."""
+        left = self.quota_left()
+        return left is None or wanted_bytes <= left
+
+    def note_film(self, job: Job, film_bytes: int) -> None:
+        """So much the closed part of its film takes now. Raises StorageError."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE timelapses SET film_bytes = ? WHERE seq = ?", (film_bytes, job.seq))
 
     # Jobs -------------------------------------------------------------------------------------------------------------
 

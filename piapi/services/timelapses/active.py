@@ -46,6 +46,10 @@ ROOM_TICKS = 2
 
 WAITS_FOR_CLOCK = "It waits for the clock: nobody has set it since the machine started ([clock] trust)."
 WANTS_SPACE = "The disk is full down to its floor ([storage] floor_bytes). It goes on by itself when there is space."
+WANTS_QUOTA = (
+    "Time-lapses and pinned photos take all that pictures may ([storage] quota_bytes). It goes on by itself when there "
+    "is room again."
+)
 
 
 class ActiveJob:
@@ -132,8 +136,8 @@ class ActiveJob:
             self._miss(course.miss_until(course.due_us(last) - is_in_time, self._cause("overrun")))
         elif self.in_flight is not None:
             self._miss([course.miss(tick, tick, self._cause("overrun"))])
-        elif not self._store.has_room(ROOM_TICKS * self._frame_bytes()):
-            self._be_short_of_space()
+        elif (wants := self._wants()) is not None:
+            self._be_short_of_space(wants)
             self._miss([course.miss(tick, tick, "storage")])
         else:
             job.memory.pop("short_of_space", None)
@@ -268,10 +272,16 @@ class ActiveJob:
         """The job as it is now, and what is known of its ticks. Raises StorageError."""
         self.account.write(None, *along, is_known=self.in_flight is None)
 
-    def _be_short_of_space(self) -> None:
-        if not self.is_short_of_space:
-            self.job.memory["short_of_space"] = True
-            self.become("paused", WANTS_SPACE)
+    def _be_short_of_space(self, reason: str = WANTS_SPACE) -> None:
+        self.job.memory["short_of_space"] = True
+        self.become("paused", reason)
+
+    def _wants(self) -> str | None:
+        """What keeps it from a frame now: disk or quota; None: neither does."""
+        wanted = ROOM_TICKS * self._frame_bytes()
+        if not self._store.has_room(wanted):
+            return WANTS_SPACE
+        return None if self._store.is_within_quota(wanted) else WANTS_QUOTA
 
     def pause(self, by: str) -> None:
         """As its owner wants. Raises StorageError."""

@@ -166,7 +166,7 @@ class Filming:
                 self._add(active, writer, row)
         if is_over:
             writer.finish()
-            self._drop_files(job, writer)
+            self._note_closed(job, writer)
             with active.lock:
                 if active.is_removed:
                     return
@@ -185,13 +185,14 @@ class Filming:
             log.warning("time-lapse %s: frame %d is not in the film: %s", job.id, row.index, error)
             is_closed = False
         if is_closed:
-            self._drop_files(job, writer)
+            self._note_closed(job, writer)
         with self._changed:
             self._filmed[active] = row.index
             self._changed.notify_all()
 
-    def _drop_files(self, job: Job, writer: FilmWriter) -> None:
-        """The JPEGs of a job that keeps none go once their part of the film is durable."""
+    def _note_closed(self, job: Job, writer: FilmWriter) -> None:
+        """Part of the film is durable: what it takes is counted, and the JPEGs of a job that keeps none go."""
+        self._store.note_film(job, writer.closed_bytes)
         if not job.plan.video.keep_frames and writer.closed_index is not None:
             self._store.drop_files(job, writer.closed_index)
 

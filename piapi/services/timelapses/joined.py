@@ -49,11 +49,12 @@ def timelapses(
 
     at = place_of(place)
     running = Running(kept.timelapses, cameras, make_taker, kept.events, at, clock, boot_id, kept.is_believed)
-    promises = Promises(
-        kept.timelapses,
-        lambda: shutil.disk_usage(folder).free - floor_bytes,
-        lambda: [active.job for active in running.active()],
-    )
+
+    def free_bytes() -> int:
+        free, left = shutil.disk_usage(folder).free - floor_bytes, kept.timelapses.quota_left()
+        return free if left is None else min(free, left)
+
+    promises = Promises(kept.timelapses, free_bytes, lambda: [active.job for active in running.active()])
     return Timelapses(kept.timelapses, running, promises, kept.events, at, clock)
 
 
@@ -66,5 +67,7 @@ def renders(
         throttled = system.throttled()
         return throttled is not None and not {"throttled", "soft_temperature_limit"}.isdisjoint(throttled.now)
 
-    store = RenderStore(database, folder)
-    return Renders(store, lapses, place.time_zone, kept.timelapses.has_room, is_hot, kept.events, clock)
+    def has_room(wanted_bytes: int) -> bool:
+        return kept.timelapses.has_room(wanted_bytes) and kept.timelapses.is_within_quota(wanted_bytes)
+
+    return Renders(RenderStore(database, folder), lapses, place.time_zone, has_room, is_hot, kept.events, clock)

@@ -33,7 +33,7 @@ class Promises:
         free_bytes: Callable[[], int],
         active: Callable[[], Iterable[Job]],
     ) -> None:
-        """`free_bytes`: above the floor."""
+        """`free_bytes`: above the floor, and within the quota."""
         self._store = store
         self._free_bytes = free_bytes
         self._active = active
