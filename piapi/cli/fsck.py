@@ -16,6 +16,7 @@ from piapi.storage.database import Database
 from piapi.storage.files import FolderLock
 from piapi.storage.inventory import Inventory
 from piapi.storage.photos import PhotoLibrary
+from piapi.storage.timelapses import TimelapseStore
 
 
 @click.command()
@@ -24,7 +25,10 @@ from piapi.storage.photos import PhotoLibrary
     "--mend", is_flag=True, help="First do what a start does, and accept that files are gone. Stop piapi before."
 )
 def fsck(fast: bool, mend: bool) -> None:
-    """Check the database, and photos against their rows, sizes and hashes. A line for each fault; exit 0 when sound."""
+    """Check the database, and photos and time-lapses against their rows, sizes and hashes.
+
+    A line for each fault; exit 0 when sound. Works beside a running service.
+    """
     clock, count = SystemClock(), 0
     with opened_database(make=False) as database:
         folder = database.path.parent
@@ -34,7 +38,9 @@ def fsck(fast: bool, mend: bool) -> None:
         for fault in inspection.faults(fast):
             click.echo(fault)
             count += 1
-    click.echo(f"{inspection.photos} photos, {count or 'no'} faults", err=True)
+    lapses = inspection.lapses
+    frames = f", {lapses.frames} frames of {lapses.timelapses} time-lapses" if lapses.timelapses else ""
+    click.echo(f"{inspection.photos} photos{frames}, {count or 'no'} faults", err=True)
     sys.exit(1 if count else 0)
 
 
@@ -47,5 +53,9 @@ def _mend(database: Database, folder: Path, clock: SystemClock) -> None:
         recovery = Recovery(library, Inventory(database, folder), Events(database, clock), clock)
         recovery.run(accept_empty=True)
         recovery.finish()
+        timelapses = TimelapseStore(database, folder)
+        timelapses.prepare()
+        timelapses.clear_left_over()
+        timelapses.accept_gone()
     finally:
         lock.release()

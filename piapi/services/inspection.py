@@ -1,37 +1,27 @@
 """What `piapi fsck` looks at: the database, rows against files, sizes and hashes. It changes nothing.
 
 It works beside a running service, so what looks wrong is looked at again: photos that are taken or removed meanwhile
-are no faults.
+are no faults. Time-lapses are in `timelapses/inspection.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from piapi.clock import Clock
 from piapi.errors import DatabaseUnusable
 from piapi.models import Photo
+from piapi.services.second_look import LEFT_OVER_S, pause, that_stay
+from piapi.services.timelapses.inspection import TimelapseInspection
 from piapi.storage.database import Database
 from piapi.storage.files import PENDING
 from piapi.storage.inventory import Inventory
 from piapi.storage.photos import PhotoLibrary
 
-#: Seconds after which what lies in `incoming/` is being written by nobody any more.
-LEFT_OVER_S = 60.0
-
-#: How often, and after how many seconds each time, a file without a row is looked at again.
-_LOOKS, _BETWEEN_S = 10, 0.2
-
 _AT_ONCE = 200
-
-
-def pause(seconds: float) -> None:
-    """Let that time pass."""
-    threading.Event().wait(seconds)
 
 
 class Inspection:
@@ -40,6 +30,7 @@ class Inspection:
     def __init__(self, database: Database, folder: Path, clock: Clock, pause: Callable[[float], None] = pause) -> None:
         self.photos = 0
         """That were looked at."""
+        self.lapses = TimelapseInspection(database, folder, clock, pause)
         self._database = database
         self._folder = folder
         self._library = PhotoLibrary(database, folder)
@@ -53,6 +44,7 @@ class Inspection:
             yield from self._left_over()
             yield from self._of_names()
             yield from self._of_files(fast)
+            yield from self.lapses.faults(fast)
         except (sqlite3.DatabaseError, DatabaseUnusable) as error:
             yield f"database: {error}"
 
@@ -92,12 +84,7 @@ class Inspection:
 
     def _still_strays(self, names: Iterable[str]) -> list[str]:
         """Those that are nobody's for longer than it takes to make or remove a row."""
-        left = list(names)
-        for _ in range(_LOOKS):
-            left = [name for name in left if self._is_stray(name)]
-            if not left:
-                break
-            self._pause(_BETWEEN_S)
+        left = that_stay(names, self._is_stray, self._pause)
         pending = {path.stem for path in self._incoming() if path.suffix == PENDING}
         return [name for name in left if name not in pending]
 

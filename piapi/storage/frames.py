@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,13 @@ from piapi.storage.ledger import Job
 
 #: Frames in one folder: a month of them in one would be slow to list.
 FRAMES_A_FOLDER = 1000
+
+
+#: The name of the folder of a job, which is its id.
+JOB_NAME = re.compile(r"[0-9a-f]{16}")
+
+#: Endings of such a folder that a start clears away: its job was removed; a restore was cut off.
+REMOVED, RESTORING = ".removed", ".restoring"
 
 
 class FrameFiles:
@@ -52,8 +61,36 @@ class FrameFiles:
         write_durably(self.place(job.id, index), data, self._data / "incoming", unique=job.id)
 
     def remove_frame(self, job: Job, index: int) -> None:
-        """Take a frame away that has no row."""
-        self.place(job.id, index).unlink(missing_ok=True)
+        """Take a frame away that has no row; with the folders that it has made, where its job was removed meanwhile."""
+        path = self.place(job.id, index)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # they are in use
+            for folder in (path.parent, path.parent.parent, self.folder(job.id)):
+                folder.rmdir()
+
+    def remove_folder(self, id: str) -> None:
+        """Remove all files of a job whose row has gone. What a crash leaves of them, the next start clears away."""
+        folder = self.folder(id)
+        removed = folder.with_name(folder.name + REMOVED)
+        with contextlib.suppress(OSError):
+            folder.rename(removed)
+            sync_folder(self._folder)
+        for path in (removed, folder):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def set_folder_aside(self, id: str) -> Path:
+        """Move the folder of a job that the database does not know to where nothing of piapi ever looks. Gives its new
+        place. Raises OSError."""
+        aside = self._data / "set-aside"
+        aside.mkdir(exist_ok=True)
+        place, number = aside / id, 0
+        while place.exists():
+            number += 1
+            place = aside / f"{id}.{number}"
+        self.folder(id).rename(place)
+        sync_folder(aside)
+        sync_folder(self._folder)
+        return place
 
     def make_folders(self, id: str) -> None:
         """Those of a new job, durably. Raises StorageError."""

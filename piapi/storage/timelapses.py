@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from piapi.storage.database import Along, Database, to_millis
-from piapi.storage.frames import FrameFiles
+from piapi.storage.files import PART
+from piapi.storage.frames import FRAMES_A_FOLDER, JOB_NAME, REMOVED, RESTORING, FrameFiles
 from piapi.storage.ledger import Job, Miss
 from piapi.storage.timelapse_rows import columns_of, frame_values, job_of, missed_row, row_of
 from piapi.timelapse import Row, State
@@ -126,6 +127,11 @@ class TimelapseStore(FrameFiles):
         rows = self._database.read("SELECT * FROM timelapses WHERE ended_at IS NULL OR is_film_done = 0 ORDER BY seq")
         return [job_of(row) for row in rows]
 
+    def jobs_after(self, seq: int, limit: int) -> list[Job]:
+        """In the order in which they were made, behind the one with this number."""
+        rows = self._database.read("SELECT * FROM timelapses WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+        return [job_of(row) for row in rows]
+
     def ended_before(self, moment: datetime, limit: int) -> list[Job]:
         """Those that ended before `moment`, oldest first."""
         rows = self._database.read(
@@ -165,14 +171,56 @@ class TimelapseStore(FrameFiles):
                 also(connection)
 
         self._database.write_to_free(change)
-        shutil.rmtree(self.folder(job.id), ignore_errors=True)
+        self.remove_folder(job.id)
 
     def clear_left_over(self) -> None:
-        """Remove folders without a job: it was removed, and a crash came before its files were."""
-        for path in self._folder.iterdir() if self._folder.is_dir() else ():
-            if self.get(path.name) is None:
-                log.info("removed %s, whose time-lapse was removed before", path.relative_to(self._data))
-                shutil.rmtree(path, ignore_errors=True)
+        """Clear away what a crash has left, and set aside folders that the database does not know: it is from an older
+        backup. For the owner alone, before anything works on them. What cannot be done now is done at another start."""
+        for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
+            try:
+                if path.suffix in (REMOVED, RESTORING) and JOB_NAME.fullmatch(path.stem):
+                    log.info("removed %s, which a crash had left", path.name)
+                    shutil.rmtree(path, ignore_errors=True)
+                elif JOB_NAME.fullmatch(path.name) and path.is_dir():
+                    self._clear_folder(path)
+            except OSError as error:
+                log.warning("%s cannot be put in order now: %s", path.name, error)
+
+    def _clear_folder(self, folder: Path) -> None:
+        job = self.get(folder.name)
+        if job is None:
+            if any(path.is_file() for path in folder.rglob("*")):
+                place = self.set_folder_aside(folder.name)
+                log.warning("moved %s to %s: it has no row", folder.name, place.relative_to(self._data))
+            else:  # a crash came before it began
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+        for part in (*folder.glob(f"film/*{PART}"), *folder.glob(f"renders/*{PART}")):
+            part.unlink()
+        if not job.plan.video.keep_frames:
+            for row in self._rows_without_file(job):
+                self.place(job.id, row.index).unlink(missing_ok=True)
+
+    def _rows_without_file(self, job: Job) -> Iterator[Row]:
+        """The captured ticks whose file has gone, or should have: of those that have one on disk."""
+        for folder in (self.folder(job.id) / "frames").glob("*"):
+            first = int(folder.name) * FRAMES_A_FOLDER if folder.name.isdecimal() else 0
+            if any(folder.iterdir()):
+                yield from (row for row in self.captured(job, FRAMES_A_FOLDER, first - 1) if not row.has_file)
+
+    def accept_gone(self) -> None:
+        """Mark frames whose file is not there as such that have none. Raises StorageError."""
+        seq = 0
+        while jobs := self.jobs_after(seq, 1):
+            seq = jobs[0].seq
+            gone = [row.index for row, path in self.frames(jobs[0]) if not path.exists()]
+            if gone:
+                log.warning("time-lapse %s: the files of %d frames have gone", jobs[0].id, len(gone))
+                with self._database.write() as connection:
+                    connection.executemany(
+                        "UPDATE frames SET has_file = 0 WHERE timelapse = ? AND tick = ?",
+                        ((seq, index) for index in gone),
+                    )
 
     # The ledger -------------------------------------------------------------------------------------------------------
 

@@ -170,7 +170,10 @@ class Course:
 
     def skip_to(self, at_us: int) -> None:
         """None of the ticks up to a moment are due: its owner had paused it."""
-        self.reached = max(self.reached, self.last_due(at_us))
+        last = self.last_due(at_us)
+        if last > self.reached:
+            self.job.memory["skipped"] = self.job.memory.get("skipped", 0) + last - self.reached
+            self.reached = last
 
     def miss_until(self, at_us: int, cause: Cause) -> Iterator[Miss]:
         """The ticks that were due up to a moment and are settled by nobody, as runs."""

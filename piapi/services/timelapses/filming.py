@@ -192,6 +192,9 @@ class Filming:
 
     def _note_closed(self, job: Job, writer: FilmWriter) -> None:
         """Part of the film is durable: what it takes is counted, and the JPEGs of a job that keeps none go."""
+        if self._store.get(job.id) is None:  # removed while the segment was written
+            self._store.remove_folder(job.id)
+            return
         self._store.note_film(job, writer.closed_bytes)
         if not job.plan.video.keep_frames and writer.closed_index is not None:
             self._store.drop_files(job, writer.closed_index)
