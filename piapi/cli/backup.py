@@ -16,6 +16,7 @@ import config
 from piapi import __version__
 from piapi.cli.data import as_owner_of, in_words, opened_database
 from piapi.clock import SystemClock
+from piapi.services.timelapses.backup import TimelapseFiles
 from piapi.storage.backup import write_backup
 from piapi.storage.files import FolderLock, sync_folder
 from piapi.storage.marker import require_disk
@@ -24,10 +25,10 @@ from piapi.storage.restore import Restored, restore_backup, settings_in
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--files", is_flag=True, help="With the pictures.")
+@click.option("--files", is_flag=True, help="With the pictures, and frames and films of time-lapses.")
 @click.option("--force", is_flag=True, help="In the place of a file that is there already.")
 def backup(file: Path, files: bool, force: bool) -> None:
-    """Write settings and database (and with --files the pictures) to FILE, a tar; - is standard output.
+    """Write settings and database (and with --files pictures and time-lapses) to FILE, a tar; - is standard output.
 
     It holds hashes of secrets, and passwords of cameras, so it is for its owner's eyes alone. Works beside a running
     service.
@@ -36,12 +37,17 @@ def backup(file: Path, files: bool, force: bool) -> None:
         found = config.load().file
     settings = found.read_bytes() if found else None
     with _target(file, force) as target, opened_database(make=False) as database:
-        written = write_backup(target, database, settings, files, __version__, SystemClock().now())
+        others = TimelapseFiles(database.path.parent)
+        written = write_backup(target, database, settings, files, __version__, SystemClock().now(), others)
+    of_lapses = f", {written.others} files of time-lapses" if written.others else ""
     click.echo(
-        f"{written.photos} pictures, the database{' and the settings' if found else ''} are in {file}.", err=True
+        f"{written.photos} pictures{of_lapses}, the database{' and the settings' if found else ''} are in {file}.",
+        err=True,
     )
     if written.gone:
         click.echo(f"{written.gone} photos have no file; their rows are in it.", err=True)
+    if written.others_gone:
+        click.echo(f"{written.others_gone} files of time-lapses are not there: see piapi fsck.", err=True)
 
 
 @click.command()
@@ -124,6 +130,15 @@ def _told(restored: Restored, folder: Path) -> Iterator[str]:
         yield f"{restored.damaged} of them are damaged in the backup: see piapi fsck."
     if restored.gone:
         yield f"{restored.gone} photos have no file here; they are hidden until it is put back."
+    lapses = restored.timelapses
+    if lapses.put_back or lapses.there_already:
+        yield f"{lapses.put_back} files of time-lapses were put back, {lapses.there_already} were there."
+    if lapses.different:
+        yield f"{lapses.different} are there with other bytes, and were left as they are: see piapi fsck."
+    if lapses.damaged:
+        yield f"{lapses.damaged} of them are damaged in the backup: see piapi fsck."
+    if lapses.gone:
+        yield f"{lapses.gone} frames of time-lapses have no file here: see piapi fsck."
 
 
 def _restore_settings(place: Path, settings: bytes, owner: os.stat_result) -> str:

@@ -86,6 +86,20 @@ def read(path: Path, *, check_data: bool = False) -> Head:
         raise NotWhole(f"it cannot be read: {error.strerror}") from error
 
 
+def filmed_after(folder: Path, index: int) -> list[int]:
+    """Ticks above this one of which there is a frame in a whole segment."""
+    found: list[int] = []
+    for path in sorted(folder.glob(f"*{SUFFIX}"), reverse=True):
+        try:
+            indices = read(path).indices
+        except NotWhole:  # it is set aside when the film is opened
+            continue
+        if not indices or indices[-1] <= index:
+            break
+        found += [tick for tick in indices if tick > index]
+    return sorted(found)
+
+
 def _packed(head: Head, data_check: int) -> bytes:
     sets = b"".join(struct.pack("<H", len(each)) + each for each in head.sets)
     marked = [size | _KEY * (place in head.keys) for place, size in enumerate(head.sizes)]

@@ -11,10 +11,11 @@ import json
 import secrets
 import sqlite3
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from piapi.clock import format_time
 from piapi.storage import schema
@@ -26,6 +27,10 @@ FORMAT = 1
 MANIFEST, SETTINGS, DATABASE, END = "backup.json", "piapi.toml", "piapi.db", "end"
 
 
+#: How often the database is copied anew when files have gone that the copy knows.
+_TRIES = 10
+
+
 @dataclass(slots=True)
 class Written:
     """What went into a backup."""
@@ -33,19 +38,54 @@ class Written:
     photos: int = 0
     gone: int = 0
     """Photos without their file, or deleted meanwhile."""
+    others: int = 0
+    """Files of time-lapses."""
+    others_gone: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file that goes into a backup."""
+
+    name: str
+    source: Path
+    moment: float
+    """Seconds since 1970."""
+
+
+class Files(Protocol):
+    """Files that belong to a database, and may go while a backup is written."""
+
+    def stage(self, copy: Path, /) -> bool:
+        """Secure what may go. False when something has gone since the database was copied."""
+
+    def members(self, copy: Path, /) -> Iterator[Member]:
+        """All that belong to that copy of the database."""
+
+    def clear(self) -> None:
+        """It is written: let go what was secured."""
 
 
 def write_backup(
-    target: IO[bytes], database: Database, settings: bytes | None, with_files: bool, version: str, now: datetime
+    target: IO[bytes],
+    database: Database,
+    settings: bytes | None,
+    with_files: bool,
+    version: str,
+    now: datetime,
+    others: Files,
 ) -> Written:
-    """Write it, beside a running service. Raises StorageError."""
+    """Write it, beside a running service; `with_files`: with photos and `others`. Raises StorageError."""
     folder = database.path.parent
     incoming = folder / "incoming"
     copy = incoming / f"backup-{secrets.token_hex(4)}.db{PART}"
     written = Written()
     try:
         incoming.mkdir(exist_ok=True)
-        database.copy_to(copy)
+        for _ in range(_TRIES):
+            database.copy_to(copy)
+            if not with_files or others.stage(copy):
+                break
         _leave_out_logins(copy)
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             manifest = {"piapi_backup": FORMAT, "version": version, "schema": schema.VERSION}
@@ -57,10 +97,12 @@ def write_backup(
                 _add_file(tar, DATABASE, file, now.timestamp())
             if with_files:
                 _add_photos(tar, folder, copy, written)
+                _add_others(tar, others.members(copy), written)
             _add(tar, END, b"", now)
     except OSError as error:
         raise in_words(error) from error
     finally:
+        others.clear()
         copy.unlink(missing_ok=True)
     return written
 
@@ -86,6 +128,18 @@ def _add_photos(tar: tarfile.TarFile, folder: Path, copy: Path, written: Written
             with file:
                 _add_file(tar, name, file, captured_at / 1000)
             written.photos += 1
+
+
+def _add_others(tar: tarfile.TarFile, members: Iterator[Member], written: Written) -> None:
+    for member in members:
+        try:
+            file = member.source.open("rb")
+        except FileNotFoundError:
+            written.others_gone += 1
+            continue
+        with file:
+            _add_file(tar, member.name, file, member.moment)
+        written.others += 1
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes, at: datetime) -> None:

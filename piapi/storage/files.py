@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from piapi.errors import DataFolderInUse, StorageError, StorageFull
 
@@ -18,6 +20,9 @@ PART = ".part"
 #: Ending of a mark beside it: the file of this name, which is in its place already, is not acknowledged yet.
 PENDING = ".pending"
 
+#: Bytes that are copied at once.
+_PIECE = 2**20
+
 
 def write_durably(path: Path, data: bytes, incoming: Path, unique: str = "") -> None:
     """Put `data` at `path`; when this returns it survives a power cut. `unique` tells files of the same name apart.
@@ -25,13 +30,30 @@ def write_durably(path: Path, data: bytes, incoming: Path, unique: str = "") -> 
     Temporary file in `incoming` (a folder of the same file system, which a start empties), fsync, rename, fsync of the
     folder. Raises StorageFull (and leaves nothing) where the disk is full.
     """
-    part = incoming / (unique + path.name + PART)
+    _write_durably(path, (data,), incoming / (unique + path.name + PART))
+
+
+def copy_durably(path: Path, source: IO[bytes], incoming: Path, unique: str = "") -> str:
+    """Like `write_durably`, of what `source` gives up to its end, piece by piece. Gives its SHA-256."""
+    digest = hashlib.sha256()
+
+    def pieces() -> Iterator[bytes]:
+        while piece := source.read(_PIECE):
+            digest.update(piece)
+            yield piece
+
+    _write_durably(path, pieces(), incoming / (unique + path.name + PART))
+    return digest.hexdigest()
+
+
+def _write_durably(path: Path, pieces: Iterable[bytes], part: Path) -> None:
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             sync_folder(path.parent.parent)
         with part.open("wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
@@ -40,6 +62,14 @@ def write_durably(path: Path, data: bytes, incoming: Path, unique: str = "") -> 
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise in_words(error) from error
+
+
+def hash_of(source: IO[bytes]) -> str:
+    """The SHA-256 of what `source` gives up to its end."""
+    digest = hashlib.sha256()
+    while piece := source.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -62,6 +92,12 @@ def pending(path: Path, incoming: Path) -> Iterator[None]:
         raise
     with contextlib.suppress(OSError):  # the photo is kept all the same, and the next start clears this away
         mark.unlink()
+
+
+def hash_in(path: Path) -> str:
+    """The SHA-256 of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return hash_of(file)
 
 
 def write_whole(path: Path, data: bytes) -> None:

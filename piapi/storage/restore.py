@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -24,9 +24,10 @@ from piapi.errors import NotABackup
 from piapi.storage import schema
 from piapi.storage.backup import DATABASE, END, FORMAT, MANIFEST, SETTINGS
 from piapi.storage.database import Database
-from piapi.storage.files import PART, PENDING, in_words, require_space, sync_folder, write_durably
+from piapi.storage.files import PART, PENDING, hash_in, hash_of, in_words, require_space, sync_folder, write_durably
 from piapi.storage.inventory import PHOTO_NAME, Inventory
 from piapi.storage.photos import name_of
+from piapi.storage.restore_timelapses import Tally, TimelapseFiles, is_of_timelapse
 
 #: More than a photo, or settings, can have: a forged size must not take all memory.
 _MOST_BYTES = 500_000_000
@@ -47,6 +48,8 @@ class Restored:
     """Put back as they were in the backup, which is not as they were taken."""
     gone: int = 0
     """Photos without a file."""
+    timelapses: Tally = field(default_factory=Tally)
+    """Their files."""
     kept: Path | None = None
     """Where the database is now that was there before."""
 
@@ -68,13 +71,19 @@ def restore_backup(archive: IO[bytes], folder: Path, floor_bytes: int, now: date
     """
     incoming = folder / "incoming"
     new = incoming / f"restore.db{PART}"
+    others, is_done = None, False
     try:
         incoming.mkdir(parents=True, exist_ok=True)
         _remove(new)
-        restored = Restored(made_at=_check(archive, new))
+        others = TimelapseFiles(new, folder)
+        restored = Restored(made_at=_check(archive, new, others))
+        others.let_go()  # SQLite takes its log into the file when the last one lets it go
         with _opened(new) as database:
             photos = _photos(database)
-            _put_back(archive, folder, photos, floor_bytes, restored)
+            _put_back(archive, folder, photos, others, floor_bytes, restored)
+            others.count_gone()
+            others.let_go()
+            restored.timelapses = others.tally
             inventory = Inventory(database, folder)
             found = inventory.compare()
             inventory.mark(found.gone, now)
@@ -82,12 +91,16 @@ def restore_backup(archive: IO[bytes], folder: Path, floor_bytes: int, now: date
             restored.gone = len(found.gone) + len(found.known_gone)
         for mark in incoming.glob(f"*{PENDING}"):  # of the database that goes: what has no row now is to be adopted
             mark.unlink()
+        others.move_in()
         restored.kept = _exchange(folder / "piapi.db", new, now)
+        is_done = True
     except OSError as error:
         raise in_words(error) from error
     except tarfile.TarError as error:
         raise NotABackup(f"The backup is damaged: {error}.") from error
     finally:
+        if others is not None:
+            others.close(keep=is_done)
         _remove(new)
     return restored
 
@@ -114,11 +127,13 @@ def _is_ours(member: tarfile.TarInfo, number: int) -> bool:
         return number == 0 and member.name == MANIFEST and member.size < _MOST_BYTES
     if member.name in (SETTINGS, DATABASE, END):
         return member.name == DATABASE or member.size < _MOST_BYTES
+    if is_of_timelapse(member.name):
+        return True
     match = _PHOTO.fullmatch(member.name)
     return match is not None and match[2].startswith(match[1]) and member.size < _MOST_BYTES
 
 
-def _check(archive: IO[bytes], new: Path) -> str:
+def _check(archive: IO[bytes], new: Path, others: TimelapseFiles) -> str:
     """Read all of it, leave its database at `new`, and tell when it was made. Raises NotABackup."""
     made_at, photos = "", None
     for member, file in _members(archive):
@@ -133,8 +148,11 @@ def _check(archive: IO[bytes], new: Path) -> str:
         elif member.name.startswith("photos/"):
             if photos is None or Path(member.name).name not in photos:
                 raise NotABackup(f"The backup is damaged: its database does not know {member.name}.")
-            while file.read(2**20):  # to its end: one that is cut off is refused now
-                pass
+            hash_of(file)  # to its end: one that is cut off is refused now
+        elif is_of_timelapse(member.name):
+            if photos is None or others.known(member.name) is None:
+                raise NotABackup(f"The backup is damaged: its database does not know {member.name}.")
+            hash_of(file)
     if photos is None:
         raise NotABackup("This is no backup of piapi: it has no database.")
     return made_at
@@ -187,34 +205,35 @@ def _photos(database: Database) -> dict[str, tuple[str, int]]:
 
 
 def _put_back(
-    archive: IO[bytes], folder: Path, photos: dict[str, tuple[str, int]], floor_bytes: int, restored: Restored
+    archive: IO[bytes],
+    folder: Path,
+    photos: dict[str, tuple[str, int]],
+    others: TimelapseFiles,
+    floor_bytes: int,
+    restored: Restored,
 ) -> None:
-    missing = {
-        member.name: member.size
-        for member, _ in _members(archive)
-        if _PHOTO.fullmatch(member.name) and not (folder / member.name).exists()
-    }
-    require_space(folder, sum(missing.values()), floor_bytes if missing else 0)
+    missing_bytes = sum(
+        member.size for member, _ in _members(archive) if "/" in member.name and not (folder / member.name).exists()
+    )
+    require_space(folder, missing_bytes, floor_bytes if missing_bytes else 0)
     for member, file in _members(archive):
+        if is_of_timelapse(member.name):
+            others.put_back(member.name, file)
+            continue
         if not _PHOTO.fullmatch(member.name):
             continue
         path = folder / member.name
         sha256, captured_at = photos[path.name]
-        if member.name in missing:
+        if not path.exists():
             data = file.read()
             restored.damaged += hashlib.sha256(data).hexdigest() != sha256
             write_durably(path, data, folder / "incoming")
             os.utime(path, (captured_at / 1000, captured_at / 1000))
             restored.put_back += 1
-        elif _hash_of(path) == sha256:
+        elif hash_in(path) == sha256:
             restored.there_already += 1
         else:
             restored.different += 1
-
-
-def _hash_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _exchange(database: Path, new: Path, now: datetime) -> Path | None:
