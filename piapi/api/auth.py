@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hmac
 import os
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ParamSpec, TypeVar
@@ -46,8 +47,8 @@ _FINDERS: dict[str, Callable[[str], Any]] = {
 
 _CONSOLE = Caller("console", "console", ROLES["admin"], kind="console")
 
-_PASSED_ON = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip")
-"""Headers of a proxy."""
+_PASSED_ON = re.compile(r"Forwarded|Via|X-Forwarded-.*|X-Real-Ip")
+"""Names of headers that a proxy adds, as WSGI tells them."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -209,7 +210,8 @@ def _is_at_the_console() -> bool:
     """Whether root, or the service's own user, asks by itself: not with other credentials, nor for somebody else, as
     a proxy of the same user would."""
     is_owner = request.environ[USER] in (0, os.geteuid())
-    return is_owner and not any(name in request.headers for name in ("Authorization", *_PASSED_ON))
+    is_passed_on = any(_PASSED_ON.fullmatch(name) for name, _ in request.headers)
+    return is_owner and not is_passed_on and "Authorization" not in request.headers
 
 
 def _authenticate_by_session(cookie: str) -> None:
