@@ -10,13 +10,14 @@ import struct
 import zlib
 from collections.abc import Mapping
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
-from PIL.TiffImagePlugin import IFDRational
 
 from piapi.clock import format_time
+from piapi.services.tiff import Value, tiff
 
 _SOI = b"\xff\xd8"
 _APP1 = b"\xff\xe1"
@@ -81,27 +82,22 @@ def _jpeg_with(tags: bytes, jpeg: bytes) -> bytes:
 def _tags(
     captured_at: datetime, model: str | None, metadata: Mapping[str, Any], record: Mapping[str, Any] | None
 ) -> bytes:
-    exif = Image.Exif()
     stamp = captured_at.strftime("%Y:%m:%d %H:%M:%S")
-    exif[Base.Orientation] = 1
-    exif[Base.Software] = "piapi"
-    exif[Base.DateTime] = stamp
+    tags: dict[int, Value] = {Base.Orientation: 1, Base.Software: "piapi", Base.DateTime: stamp}
     if model:
-        exif[Base.Model] = model
-    details: dict[int, Any] = {
+        tags[Base.Model] = model
+    details: dict[int, Value] = {
         Base.DateTimeOriginal: stamp,
         Base.SubsecTimeOriginal: f"{captured_at.microsecond // 1000:03d}",
         Base.OffsetTimeOriginal: "+00:00",
     }
     if exposure_s := metadata.get("exposure_s"):
-        details[Base.ExposureTime] = IFDRational(round(exposure_s * 1_000_000), 1_000_000)
+        details[Base.ExposureTime] = Fraction(round(exposure_s * 1_000_000), 1_000_000)
     if gain := metadata.get("gain"):
         details[Base.ISOSpeedRatings] = min(round(gain * 100), 65535)
     if record is not None:
         details[Base.UserComment] = _ASCII + json.dumps(record, separators=(",", ":")).encode("ascii")
-    exif[IFD.Exif] = details  # as a whole: Pillow before 10 writes nothing that is put into get_ifd()
-    tags: bytes = exif.tobytes()
-    return tags.removeprefix(_EXIF)
+    return tiff(tags, IFD.Exif, details)
 
 
 def _without_exif(jpeg: bytes) -> bytes:
