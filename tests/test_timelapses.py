@@ -13,6 +13,8 @@ import pytest
 from piapi.errors import CameraUnavailable, Conflict, DoesNotFit, Invalid, NoFilm, StorageFull
 from piapi.film.flicker import flicker_score
 from piapi.models import EventFilter
+from piapi.storage import timelapses
+from piapi.storage.timelapse_rows import missed_row
 from piapi.timelapse import Film, Video, Window
 from tests.lapse import Bench, TickCamera
 from tests.lapse import bench as opened
@@ -176,6 +178,28 @@ def test_ticks_before_the_first_frame_after_a_restart_are_lost_to_power(bench: B
     bench.camera.fails = None
     bench.run(20)
     assert statuses(bench, made) == ["ok", "power", "power", "ok", "ok", "ok"]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 200])
+def test_a_page_of_the_ledger_makes_no_more_misses_than_it_has_rows(
+    bench: Bench, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench.start(count=300)
+    for off_s in (0, 25, 300, 5, 60) * 3:
+        bench.run(12)
+        bench.crash(off_s)
+    bench.run(1500)
+    whole = bench.ledger(made)
+    assert [row.index for row in whole] == list(range(300))
+    assert 100 < statuses(bench, made).count("power") < 250
+    missed: list[int] = []
+    monkeypatch.setattr(
+        timelapses, "missed_row", lambda job, miss, tick: missed.append(tick) or missed_row(job, miss, tick)
+    )
+    for before in range(1, 301):
+        missed.clear()
+        assert bench.lapses.rows(made.id, limit, before) == whole[max(0, before - limit) : before][::-1]
+        assert len(missed) <= limit
 
 
 def test_a_frame_whose_row_was_lost_is_in_the_ledger_again(bench: Bench) -> None:

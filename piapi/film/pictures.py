@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 from piapi.errors import DamagedPicture
@@ -20,6 +21,8 @@ _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xf
 
 #: Luma and chroma of black in tv range.
 _BLACK = (16, 128, 128)
+
+_of_thread = threading.local()
 
 #: FFmpeg's decoder can leave out all but each block's mean: 2 to this power is what a side is divided by.
 _EIGHTH = "3"
@@ -102,8 +105,10 @@ def _jpeg_decoder(**options: str) -> Any:
 
 
 def _eighth_decoder() -> Any:
-    """A new one each time: it is cheap, and any thread may ask."""
-    return _jpeg_decoder(lowres=_EIGHTH)
+    """The one of this thread: to open one takes longer than to decode a small picture."""
+    if not hasattr(_of_thread, "eighth"):
+        _of_thread.eighth = _jpeg_decoder(lowres=_EIGHTH)
+    return _of_thread.eighth
 
 
 def _new_converter() -> VideoReformatter:

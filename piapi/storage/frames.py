@@ -49,7 +49,7 @@ class FrameFiles:
 
     def place(self, id: str, index: int) -> Path:
         """Where the frame of a tick belongs."""
-        return self._folder / id / "frames" / f"{index // FRAMES_A_FOLDER:06d}" / f"{index:09d}.jpg"
+        return self._folder / f"{id}/frames/{index // FRAMES_A_FOLDER:06d}/{index:09d}.jpg"
 
     def has_room(self, wanted_bytes: int) -> bool:
         """Whether so much fits above the floor of free space."""

@@ -6,6 +6,7 @@ that no clock can make two of one name. Misses stand as runs: a month without po
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import sqlite3
@@ -233,10 +234,9 @@ class TimelapseStore(FrameFiles):
         misses = self._database.read(
             "SELECT * FROM misses WHERE timelapse = ? AND first < ? ORDER BY first DESC LIMIT ?", (job.seq, top, limit)
         )
+        ticks = ((miss, tick) for miss in misses for tick in range(min(miss["last"], top - 1), miss["first"] - 1, -1))
         found = [row_of(frame) for frame in frames]
-        for miss in misses:
-            last = min(miss["last"], top - 1)
-            found += [missed_row(job, miss, tick) for tick in range(last, max(miss["first"], last - limit + 1) - 1, -1)]
+        found += [missed_row(job, miss, tick) for miss, tick in itertools.islice(ticks, limit)]
         found.sort(key=lambda row: -row.index)
         return found[:limit]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import tzinfo
 
 from piapi.clock import Clock
@@ -159,11 +159,10 @@ class Filming:
         if job.is_film_done:
             return
         writer = self._writer_of(active)
-        while rows := self._store.captured(job, PAGE, self._filmed[active]):
-            for row in rows:
-                if self._is_stopping or active.is_removed:
-                    return
-                self._add(active, writer, row)
+        for row in self._unfilmed(active):
+            if self._is_stopping or active.is_removed:
+                return
+            self._add(active, writer, row)
         if is_over:
             writer.finish()
             self._note_closed(job, writer)
@@ -175,6 +174,14 @@ class Filming:
                 self._writers.pop(active, None)
                 self._changed.notify_all()
             self._on_done(active)
+
+    def _unfilmed(self, active: ActiveJob) -> Iterator[Row]:
+        """What the ledger has and the film has not, in order; what comes while this is read asks again."""
+        is_more = True
+        while is_more:
+            rows = self._store.captured(active.job, PAGE, self._filmed[active])
+            yield from rows
+            is_more = len(rows) == PAGE
 
     def _add(self, active: ActiveJob, writer: FilmWriter, row: Row) -> None:
         job = active.job
