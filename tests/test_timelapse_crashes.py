@@ -1,4 +1,4 @@
-"""Days of ticks with crashes, clock jumps and full disks; and SIGKILL at any moment of a real job."""
+"""A month of ticks with crashes, clock jumps and full disks; and SIGKILL at any moment of a real job."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import os
 import random
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from piapi.film.files import FilmFile
-from piapi.timelapse import Row
 from tests.lapse import Bench
+from tests.mishaps import FRAME, INSTANTS, Fuse, Instant
 from tests.service import Service, children_of, eventually, running
+from tests.slides import assert_whole, slides
 from tests.test_crashes import assert_sound, kill_all, kill_worker
 
-TICKS, INTERVAL_S = 103_680, 5.0
-"""Six days. A month of 518,400 takes some twelve minutes."""
+MONTH, INTERVAL_S = 518_400, 5.0
+"""Ticks of thirty days, and seconds between two."""
 CRASHES, JUMPS, FULL = 50, 3, 2
 KILLS = 100
 
@@ -36,19 +36,6 @@ height = 120
 """
 
 
-class Crash(BaseException):
-    """The process dies here."""
-
-
-def crash_at_next_row(bench: Bench) -> None:
-    """Between a frame's file and its row."""
-
-    def die(*_: Any, **__: Any) -> None:
-        raise Crash
-
-    bench.store.save = die  # type: ignore[method-assign]
-
-
 @pytest.fixture
 def memory() -> Iterator[Path]:
     """A folder on tmpfs, where there is one."""
@@ -57,53 +44,83 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
-def days(ticks: int, crashes: int, folder: Path) -> tuple[list[Row], list[int], FilmFile, Bench]:
-    chance = random.Random(2026)
-    bench = Bench(folder / "data")
-    bench.measure = lambda jpeg: 0.5
-    bench.camera.takes_s = 0.05
-    made = bench.start(interval_s=INTERVAL_S, count=ticks)
-    happenings = ["crash", "crash row", "crash reboot"] * (crashes // 3) + ["crash"] * (crashes % 3)
-    happenings += ["jump"] * JUMPS + ["full"] * FULL
-    chance.shuffle(happenings)
-    each_s = ticks * INTERVAL_S / (len(happenings) + 1)
-    for happening in happenings:
-        bench.run(each_s - 700 + chance.uniform(0, 5))
-        if happening.startswith("crash"):
-            if happening == "crash row":
-                crash_at_next_row(bench)
-                with pytest.raises(Crash):
-                    bench.run(60)
-            bench.crash(off_s=chance.uniform(0, 600), reboot=happening == "crash reboot")
-        elif happening == "jump":
+@pytest.fixture
+def chance() -> random.Random:
+    return random.Random(2026)
+
+
+@pytest.fixture
+def fuse(monkeypatch: pytest.MonkeyPatch, chance: random.Random) -> Fuse:
+    return Fuse(monkeypatch, chance)
+
+
+def dies_and_starts(bench: Bench, fuse: Fuse, instant: Instant, chance: random.Random, within_s: float) -> None:
+    with fuse.dies(instant):
+        bench.run(within_s)
+    bench.crash(off_s=chance.uniform(0, 600), reboot=instant.loses != "nothing")
+
+
+def live_through(mishaps: Sequence[Instant | str], ticks: int, bench: Bench, fuse: Fuse, chance: random.Random) -> None:
+    """Run for so many ticks, with one of the mishaps in each stretch of them."""
+    stretch_s, began = ticks * INTERVAL_S / (len(mishaps) + 1), bench.clock.monotonic()
+    for number, mishap in enumerate(mishaps, 1):
+        bench.run(chance.uniform(0, stretch_s / 10))
+        if isinstance(mishap, Instant):
+            dies_and_starts(bench, fuse, mishap, chance, stretch_s * 0.85)
+        elif mishap == "crash":
+            bench.crash(off_s=chance.uniform(0, 600), reboot=chance.random() < 0.5)
+        elif mishap == "jump":
             bench.clock.jump(chance.choice([-86400 * 400, 3600, 86400 * 365]))
         else:
             bench.disk.free = 0
             bench.run(chance.uniform(60, 600))
             bench.disk.free = 10**12
+        bench.run(began + number * stretch_s - bench.clock.monotonic())
     bench.run(ticks * INTERVAL_S)
-    assert bench.get(made).state == "finished"
-    film = bench.lapses.film(made.id)
-    return bench.ledger(made), bench.film_ticks(made), film, bench
+
+
+@pytest.mark.parametrize("instant", INSTANTS, ids=str)
+def test_a_crash_at_any_instant_costs_no_frame_that_was_kept(
+    instant: Instant, memory: Path, fuse: Fuse, chance: random.Random
+) -> None:
+    bench = slides(memory)
+    made = bench.start(interval_s=INTERVAL_S, count=400)
+    bench.run(chance.uniform(0, 1000))
+    dies_and_starts(bench, fuse, instant, chance, 400 * INTERVAL_S)
+    bench.run(400 * INTERVAL_S)
+    captured = sum(row.status == "captured" for row in assert_whole(bench, made, 400))
+    assert captured >= 400 - 600 / INTERVAL_S - 3
+    bench.close()
+
+
+def test_a_crash_while_a_crash_is_mended_loses_nothing_either(memory: Path, fuse: Fuse, chance: random.Random) -> None:
+    bench = slides(memory)
+    made = bench.start(interval_s=INTERVAL_S, count=100)
+    bench.run(100)
+    with fuse.dies(Instant("rename", FRAME, "after")):
+        bench.run(100)
+    for when in ("before", "within", "after"):
+        with fuse.dies(Instant("save", when=when)):
+            bench.crash()
+    bench.crash()
+    bench.run(100 * INTERVAL_S)
+    assert all(row.status == "captured" for row in assert_whole(bench, made, 100))
+    bench.close()
 
 
 @pytest.mark.slow
-def test_days_with_crashes_jumps_and_full_disks_lose_no_tick_silently(memory: Path) -> None:
-    rows, filmed, film, bench = days(TICKS, CRASHES, memory)
-    bench.close()
-    assert [row.index for row in rows] == list(range(TICKS))
-    captured = [row.index for row in rows if row.status == "captured"]
-    assert filmed == captured and film.frames == len(captured)
+def test_a_month_with_crashes_jumps_and_full_disks_loses_no_tick_silently(
+    memory: Path, fuse: Fuse, chance: random.Random
+) -> None:
+    bench = slides(memory)
+    made = bench.start(interval_s=INTERVAL_S, count=MONTH)
+    mishaps = [*(INSTANTS * CRASHES)[: CRASHES - 5], *["crash"] * 5, *["jump"] * JUMPS, *["full"] * FULL]
+    chance.shuffle(mishaps)
+    live_through(mishaps, MONTH, bench, fuse, chance)
+    rows = assert_whole(bench, made, MONTH)
     assert {row.cause for row in rows} == {None, "power", "storage"}
-    assert len(captured) > TICKS * 0.9
-
-
-def test_hours_do_so_too(memory: Path) -> None:
-    rows, filmed, film, bench = days(9_000, 10, memory)
+    assert sum(row.status == "captured" for row in rows) > MONTH * 0.98
     bench.close()
-    assert [row.index for row in rows] == list(range(9_000))
-    assert filmed == [row.index for row in rows if row.status == "captured"]
-    assert film.frames == len(filmed)
 
 
 def get(service: Service, path: str, token: str) -> Any:
