@@ -173,7 +173,7 @@ def _services(
         by_name, storage, settings.storage.path, settings.storage.floor_bytes, settings.place, clock, boot_id()
     )
     sessions = Sessions(SessionRows(database), users, events, clock)
-    access = Access(TokenRows(database), events, clock, access_of_user=sessions.access_of)
+    access = Access(TokenRows(database), events, clock, access_by_proof=sessions.access_of)
     feed = EventFeed(events, event_stream.encode)
     database.on_commit.append(feed.changed)
     return Services(

@@ -48,7 +48,8 @@ class Caller:
     scopes: tuple[str, ...]
     kind: Literal["token", "user", "console"] = "token"
     proof: bytes = field(default=b"", repr=False)
-    """Of a user: the SHA-256 of what let them in, the session's cookie or the stored hash of the password."""
+    """The SHA-256 of what let them in, the session's cookie or the stored hash of the password; empty for a token that
+    came along by itself."""
 
     @property
     def actor(self) -> str:
@@ -90,12 +91,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser in which somebody has logged in."""
+    """A browser in which somebody has logged in, as a user or with a token."""
 
-    user: User
+    caller: Caller
+    role: str | None
     expires_at: datetime
-    digest: bytes = field(repr=False)
-    """SHA-256 of the cookie."""
     csrf_token: str = field(repr=False)
     """What a page of ours sends along with each change; it cannot be told without the cookie."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from piapi.services.access import Access
 from piapi.services.attempts import Attempts
 from piapi.services.events import Events
 from piapi.services.passwords import Passwords
@@ -11,6 +12,7 @@ from piapi.services.sessions import Sessions
 from piapi.services.users import Users
 from piapi.storage.database import Database
 from piapi.storage.sessions import SessionRows
+from piapi.storage.tokens import TokenRows
 from piapi.storage.users import UserRows
 from tests.fakes import FakeClock
 
@@ -31,6 +33,7 @@ class House:
         self.passwords = Passwords(self.clock, cost=CHEAP)
         self.users = self.beside()
         self.sessions = Sessions(SessionRows(self.database), self.users, self.events, self.clock)
+        self.access = Access(TokenRows(self.database), self.events, self.clock, access_by_proof=self.sessions.access_of)
 
     def beside(self) -> Users:
         """As another process has them: the command line beside the service."""

@@ -171,7 +171,7 @@ def test_it_is_for_its_owner_alone_and_holds_no_login(settings: config.Settings,
     with started(settings):
         pass
     execute(settings, "INSERT INTO users VALUES ('ann', 'scrypt', '*:*:*', NULL, 0, 0)")
-    execute(settings, "INSERT INTO sessions VALUES (?, 'ann', 0, 0)", b"hash-of-a-cookie")
+    execute(settings, "INSERT INTO sessions VALUES (?, 'ann', NULL, 0, 0)", b"hash-of-a-cookie")
     execute(
         settings, "INSERT INTO pairings VALUES ('1', ?, 'x', 's', NULL, NULL, 0, 0, 'y', 'boot', 0)", b"hash-of-a-code"
     )

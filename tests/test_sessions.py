@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from piapi.api.services import Services
 from piapi.models import CONSOLE
-from piapi.services.sessions import LONGEST_S, MOST, caller_of
+from piapi.services.sessions import LONGEST_S, MOST
 from tests.conftest import Api, assert_problem, faults_of, wish_id
 from tests.people import PASSWORD, House
 from tests.test_access import basic, bearer
@@ -123,7 +123,7 @@ def test_a_login_that_is_no_json_or_too_large_is_refused(nobody: Api) -> None:
     assert_problem(nobody.post("/session", json=LOGIN, headers={"Accept": "image/png"}), 406, "not-acceptable")
 
 
-@pytest.mark.parametrize("name", ["anna", "nobody", "token"])
+@pytest.mark.parametrize("name", ["anna", "nobody", "Token"])
 def test_a_wrong_login_is_401_without_a_cookie_and_then_429(nobody: Api, anna: None, name: str) -> None:
     answers = [nobody.post("/session", json={"username": name, "password": "wrong horse"}) for _ in range(7)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 2
@@ -228,7 +228,7 @@ def test_a_session_is_asked_again_while_a_stream_is_open(app: Flask, services: S
         assert cookie is not None
         session = services.sessions.find(cookie.value)
         assert session is not None
-        who = caller_of(session)
+        who = session.caller
         assert services.access.still_allowed(who, "camera:demo:view")
         assert not services.access.still_allowed(who, "system:*:admin")
         if still:
@@ -259,7 +259,7 @@ def test_a_session_ends_after_thirty_days_and_its_row_goes(house: House) -> None
     assert house.sessions.find(cookie) == session
     house.clock.advance(1)
     assert house.sessions.find(cookie) is None
-    assert house.sessions.access_of(caller_of(session)) is None
+    assert house.sessions.access_of(session.caller) is None
     house.sessions.forget_old()
     assert house.database.read("SELECT * FROM sessions") == []
 

@@ -1,8 +1,8 @@
 """Who asks, and whether they may: the decorators above a view say what it needs.
 
 Bearer, or Basic with a user's name and password, or with user `token` and a token (for players and cameras that know
-only Basic), or the cookie of a session; or nothing at all on the local socket, to root and the service's own user.
-Every view has one of these decorators; a test walks the URL map and holds it.
+only Basic), or the cookie of a session that either of the two began; or nothing at all on the local socket, to root and
+the service's own user. Every view has one of these decorators; a test walks the URL map and holds it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from piapi.api.services import services
 from piapi.errors import AccessError, Fault, Forbidden, Invalid, Unauthenticated
 from piapi.models import ROLES, Caller
 from piapi.server.connection import USER
-from piapi.services.sessions import caller_of
+from piapi.services.access import SUBJECT
+from piapi.services.users import RESERVED
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +63,7 @@ def _verify_token(token: str) -> Caller | None:
 def _verify_password(username: str, password: str) -> Caller | None:
     if not username or not password:
         return None
-    if username == "token":
+    if username == RESERVED:
         caller = services().access.authenticate(password)
     else:
         caller = services().users.authenticate(username, password, client_address())
@@ -75,12 +76,17 @@ def _verify_password(username: str, password: str) -> Caller | None:
 @_basic.error_handler
 def _refuse(status: int) -> None:
     given = request.authorization
-    if given is not None and (given.token or (given.username == "token" and given.password)):
-        services().events.count("auth.failed", "system:tokens", actor=f"address:{request.remote_addr}")
+    if given is not None and (given.token or (given.username == RESERVED and given.password)):
+        note_wrong_token()
     raise Unauthenticated(
         "A token is needed: `Authorization: Bearer <token>`, or Basic with user `token` and the token as password; "
-        "or a user's name and password, by Basic or at /api/v1/session."
+        "or a user's name and password. A browser gives the same two to POST /api/v1/session."
     )
+
+
+def note_wrong_token() -> None:
+    """In the journal: one was presented that opens nothing."""
+    services().events.count("auth.failed", SUBJECT, actor=f"address:{request.remote_addr}")
 
 
 def caller() -> Caller:
@@ -224,7 +230,8 @@ def _authenticate_by_session(cookie: str) -> None:
         sent = request.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(sent.encode(), session.csrf_token.encode()):
             raise AccessError(f"In a session a change needs the header {CSRF_HEADER}; GET /api/v1/session tells it.")
-    g.session, g.caller = session, caller_of(session)
+    services().access.note_session(session.caller)
+    g.session, g.caller = session, session.caller
 
 
 def _refuse_other_sites() -> None:

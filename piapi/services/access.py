@@ -40,12 +40,12 @@ class Access:
         events: Events,
         clock: Clock,
         random: Callable[[int], bytes] = secrets.token_bytes,
-        access_of_user: Callable[[Caller], tuple[str, ...] | None] = lambda caller: None,
+        access_by_proof: Callable[[Caller], tuple[str, ...] | None] = lambda caller: None,
     ) -> None:
-        """`access_of_user`: the scopes that a user who was let in has now; None when they are not to stay."""
+        """`access_by_proof`: the scopes now of one whom a session or password let in; None: they are not to stay."""
         self._rows = rows
         self._events = events
-        self._access_of_user = access_of_user
+        self._access_by_proof = access_by_proof
         self._clock = clock
         self._random = random
         self._used: dict[str, datetime] = {}
@@ -95,6 +95,11 @@ class Access:
         self._used[caller.id] = now
         return caller
 
+    def note_session(self, caller: Caller) -> None:
+        """A session let this caller in; if it is one of a token, the token has been used."""
+        if caller.kind == "token":
+            self._used[caller.id] = self._clock.now()
+
     def still_allowed(self, caller: Caller, scope: str) -> bool:
         """Whether a caller who was let in may stay: asked about open streams."""
         known = self.current(caller)
@@ -104,8 +109,8 @@ class Access:
         """A caller who was let in, as they are now; None when they no longer would be."""
         if caller.kind == "console":
             return caller
-        if caller.kind == "user":
-            scopes = self._access_of_user(caller)
+        if caller.proof:
+            scopes = self._access_by_proof(caller)
             return None if scopes is None else replace(caller, scopes=scopes)
         token = self._rows.get(caller.id)
         if token is None or (token.expires_at is not None and token.expires_at <= self._clock.now()):

@@ -1,4 +1,5 @@
-"""Sessions: browsers in which somebody has logged in. The cookie is 256 random bits, and stored as a hash alone."""
+"""Sessions: browsers in which somebody has logged in, as a user or with a token. The cookie is 256 random bits, and
+stored as a hash alone."""
 
 from __future__ import annotations
 
@@ -11,16 +12,23 @@ from datetime import timedelta
 
 from piapi.clock import Clock
 from piapi.models import Caller, Session
+from piapi.services import access, users
 from piapi.services.events import Events
-from piapi.services.users import SUBJECT, Users
+from piapi.services.users import Users
 from piapi.storage.database import Along, from_millis, to_millis
-from piapi.storage.sessions import SessionRows
+from piapi.storage.sessions import NewSession, SessionRows, StoredSession
 
 LONGEST_S = 30 * 86_400
-"""Seconds after which one has to log in again."""
+"""Seconds after which a user has to log in again."""
+
+LONGEST_OF_TOKEN_S = 400 * 86_400
+"""Seconds that a session of a token lasts, which ends with the token: browsers keep no cookie for longer (RFC 6265bis,
+section 5.5)."""
 
 MOST = 50
-"""Of one user; the oldest give way."""
+"""Of one user or token; the oldest give way."""
+
+_SUBJECTS = {"user": users.SUBJECT, "token": access.SUBJECT}
 
 
 class Sessions:
@@ -41,60 +49,69 @@ class Sessions:
         self._random = random
 
     def log_in(self, name: str, password: str, address: str) -> tuple[Session, str] | None:
-        """A new session and its cookie, this once; None when name or password is wrong. Raises TooManyRequests."""
+        """A new session of a user and its cookie, this once; None when name or password is wrong.
+
+        Raises TooManyRequests.
+        """
         found = self._users.verify(name, password, address)
         if found is None:
             return None
         user, stored = found
+        cookie, new = self._begin(LONGEST_S)
+        told = self._told("session.created", Caller(user.name, user.name, user.scopes, "user"), address=address)
+        return self._made(cookie) if self._rows.add_of_user(new, user.name, stored, told) else None
+
+    def log_in_with_token(self, token: Caller, address: str) -> tuple[Session, str] | None:
+        """A new session of a token that was let in, and its cookie, this once; None when it opens nothing any more."""
+        cookie, new = self._begin(LONGEST_OF_TOKEN_S)
+        told = self._told("session.created", token, address=address)
+        return self._made(cookie) if self._rows.add_of_token(new, token.id, told) else None
+
+    def _begin(self, lasts_s: int) -> tuple[str, NewSession]:
         now = self._clock.now()
-        expires_at = now + timedelta(seconds=LONGEST_S)
         cookie = base64.urlsafe_b64encode(self._random(32)).rstrip(b"=").decode("ascii")
-        told = self._events.entry("session.created", SUBJECT, {"address": address}, actor=f"user:{user.name}")
-        digest = _digest(cookie)
-        if not self._rows.add(digest, user.name, stored, to_millis(now), to_millis(expires_at), MOST, told):
-            return None
-        return Session(user, expires_at, digest, _csrf_token(cookie)), cookie
+        return cookie, NewSession(_digest(cookie), to_millis(now), to_millis(now + timedelta(seconds=lasts_s)), MOST)
+
+    def _made(self, cookie: str) -> tuple[Session, str] | None:
+        session = self.find(cookie)
+        return (session, cookie) if session else None
 
     def find(self, cookie: str) -> Session | None:
-        """The session of this cookie; None for a wrong or expired one."""
+        """The session of this cookie; None for a wrong or expired one, and for one whose token has been revoked."""
         digest = _digest(cookie)
+        found = self._current(digest)
+        if found is None or not hmac.compare_digest(found.caller.proof, digest):
+            return None
+        return Session(found.caller, found.role, from_millis(found.expires_ms), _csrf_token(cookie))
+
+    def _current(self, digest: bytes) -> StoredSession | None:
         found = self._rows.find(digest)
-        if found is None:
-            return None
-        user, until, stored = found
-        if not hmac.compare_digest(stored, digest) or until <= to_millis(self._clock.now()):
-            return None
-        return Session(user, from_millis(until), digest, _csrf_token(cookie))
+        return found if found and found.expires_ms > to_millis(self._clock.now()) else None
 
     def end(self, session: Session) -> None:
         """Log out here."""
-        self._rows.remove(session.digest, self._ended(session, everywhere=False))
+        self._rows.remove(session.caller.proof, self._ended(session, everywhere=False))
 
     def end_all(self, session: Session) -> None:
-        """Log this user out everywhere."""
-        self._rows.remove_all(session.user.name, self._ended(session, everywhere=True))
+        """Log this user, or all who have this token, out everywhere."""
+        self._rows.remove_all(session.caller, self._ended(session, everywhere=True))
 
     def access_of(self, caller: Caller) -> tuple[str, ...] | None:
-        """What a user who was let in before may now; None when they are logged out, or the password is another one."""
-        found = self._rows.find(caller.proof)
-        if found is None:
-            return self._users.access_of(caller)
-        user, until, _ = found
-        return user.scopes if user.name == caller.id and until > to_millis(self._clock.now()) else None
+        """What a caller who was let in by a session or a password may now; None when they are logged out, or the
+        password is another one."""
+        if found := self._current(caller.proof):
+            return found.caller.scopes if found.caller.identity == caller.identity else None
+        return self._users.access_of(caller) if caller.kind == "user" else None
 
     def forget_old(self) -> None:
         """Called now and then. By the wall clock: where that is wrong, somebody has to log in again, and no more."""
         self._rows.remove_expired(to_millis(self._clock.now()))
 
     def _ended(self, session: Session, everywhere: bool) -> Along:
-        told = {"everywhere": everywhere}
-        return self._events.entry("session.removed", SUBJECT, told, actor=f"user:{session.user.name}")
+        return self._told("session.removed", session.caller, everywhere=everywhere)
 
-
-def caller_of(session: Session) -> Caller:
-    """Who asks, in a session."""
-    user = session.user
-    return Caller(user.name, user.name, user.scopes, "user", session.digest)
+    def _told(self, type: str, caller: Caller, **data: object) -> Along:
+        return self._events.entry(type, _SUBJECTS[caller.kind], data, actor=caller.actor)
 
 
 def _digest(cookie: str) -> bytes:

@@ -268,6 +268,23 @@ STEPS: tuple[str, ...] = (
     END;
     CREATE INDEX photos_pinned ON photos (size_bytes) WHERE pinned = 1 AND missing_since IS NULL;
     """,
+    # 6: sessions of tokens, beside those of users
+    """
+    CREATE TABLE sessions_of_either (
+        hash       BLOB PRIMARY KEY,         -- SHA-256 of the cookie, which itself is nowhere
+        user       TEXT REFERENCES users (name),
+        token      TEXT REFERENCES tokens (id),
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        CHECK ((user IS NULL) <> (token IS NULL))
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO sessions_of_either (hash, user, created_at, expires_at)
+        SELECT hash, user, created_at, expires_at FROM sessions;
+    DROP TABLE sessions;
+    ALTER TABLE sessions_of_either RENAME TO sessions;
+    CREATE INDEX sessions_by_user ON sessions (user) WHERE user IS NOT NULL;
+    CREATE INDEX sessions_by_token ON sessions (token) WHERE token IS NOT NULL;
+    """,
 )
 
 VERSION = len(STEPS)

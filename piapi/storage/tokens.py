@@ -56,8 +56,9 @@ class TokenRows:
         return [_token(row) for row in rows]
 
     def remove(self, id: str, *along: Along) -> bool:
-        """Whether there was one; `along` is done only then."""
+        """Whether there was one; `along` is done only then. Its sessions go too."""
         with self._database.write() as connection:
+            connection.execute("DELETE FROM sessions WHERE token = ?", (id,))
             if not connection.execute("DELETE FROM tokens WHERE id = ?", (id,)).rowcount:
                 return False
             for more in along:

@@ -34,7 +34,7 @@ class UserRows:
     def find(self, name: str) -> tuple[User, str] | None:
         """The user of this name, and the stored hash of the password."""
         row = self._database.read_one("SELECT * FROM users WHERE name = ?", (name,))
-        return (user_of(row), row["hash"]) if row else None
+        return (_user(row), row["hash"]) if row else None
 
     def page(self, limit: int, before: tuple[int, str] | None = None) -> list[User]:
         """Newest first, after the key (created_at in ms, name) of the last one seen."""
@@ -43,7 +43,7 @@ class UserRows:
             f"SELECT * FROM users {where} ORDER BY created_at DESC, name DESC LIMIT ?",  # noqa: S608 — no value in it
             (*values, limit),
         )
-        return [user_of(row) for row in rows]
+        return [_user(row) for row in rows]
 
     def set_access(self, name: str, scopes: tuple[str, ...], role: str | None) -> Along:
         """For a transaction: what the user may from now on."""
@@ -70,8 +70,7 @@ class UserRows:
             return removed
 
 
-def user_of(row: sqlite3.Row) -> User:
-    """The user in a row that has the columns of one."""
+def _user(row: sqlite3.Row) -> User:
     return User(
         name=row["name"],
         scopes=tuple(row["scopes"].split()),
