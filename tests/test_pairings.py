@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import segno
 
 from piapi.api.services import Services
 from piapi.errors import NotFound, TooManyRequests
@@ -51,6 +52,7 @@ def test_a_code_is_made_seen_redeemed_once_and_gone(api: Api, nobody: Api) -> No
     pairing = made.get_json()
     code = pairing.pop("code")
     assert len(code) == 32 and pairing.pop("page") == f"/pair#{code}"
+    assert pairing.pop("qr") == segno.make(f"http://localhost/pair#{code}").svg_data_uri(scale=4)
     assert made.headers["Location"] == pairing["links"]["self"]
     assert api.get("/pairings").get_json()["items"] == [pairing] == [api.get(pairing["links"]["self"]).get_json()]
     assert pairing["created_by"] == "token:test"
@@ -123,7 +125,7 @@ def test_an_answer_that_is_given_again_has_no_code(api: Api, services: Services)
     first = api.post("/pairings", json=WANTED, headers=key).get_json()
     again = api.post("/pairings", json=WANTED, headers=key)
     assert again.status_code == 201 and again.headers["Idempotency-Replayed"] == "true"
-    assert again.get_json() == {name: value for name, value in first.items() if name not in ("code", "page")}
+    assert again.get_json() == {name: value for name, value in first.items() if name not in ("code", "page", "qr")}
     assert len(services.pairings.pairings(10)) == 1
 
 

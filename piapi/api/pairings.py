@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, make_response
+import segno
+from flask import Response, make_response, request
 from flask.views import MethodView
 from marshmallow import Schema, fields
 
@@ -47,6 +48,12 @@ class NewPairingSchema(PairingSchema):
     page = fields.String(
         metadata={"format": "uri-reference", "description": "For the new device; the code stands in the fragment."}
     )
+    qr = fields.String(
+        metadata={
+            "format": "uri",
+            "description": "A QR code of the page, at the host that was asked: an SVG as a data URI.",
+        }
+    )
 
 
 class RedemptionSchema(Schema):
@@ -70,14 +77,16 @@ class PairingList(MethodView):
 
     @requires("system:*:admin")
     @blp.arguments(TokenRequestSchema)
-    @once(lambda location: _made(services().pairings.pairing(id_in(location))), secret=("code", "page"))
+    @once(lambda location: _made(services().pairings.pairing(id_in(location))), secret=("code", "page", "qr"))
     @blp.raises(TooManyRequests)
     @blp.response(201, NewPairingSchema, headers=_LOCATION)
     def post(self, wanted: dict[str, Any]) -> Response:
         """Open a pairing for a token; its code is in the answer, and good for one use within five minutes."""
         name = wanted.pop("name")
         pairing, code = services().pairings.create(name, _tie, **wanted, by=caller().actor)
-        return _made(pairing, code=code, page=f"/pair#{code}")
+        page = f"/pair#{code}"
+        link = request.host_url.rstrip("/") + page
+        return _made(pairing, code=code, page=page, qr=segno.make(link).svg_data_uri(scale=4))
 
 
 @blp.route("/pairings/<id>")
