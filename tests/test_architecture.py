@@ -23,6 +23,7 @@ LAYERS = {
     "piapi.supervision": {"piapi.clock"},
     "piapi.timekeeping": set(),
     "piapi.console": set(),
+    "piapi.invitation": set(),
     "piapi.lines": set(),
     "piapi.guard": {"piapi.lines"},
     "piapi.hardware": {"piapi.errors", "piapi.models", "piapi.clock", "piapi.lines"},
@@ -36,7 +37,7 @@ LAYERS = {
     "piapi.web": {"piapi.api", "piapi.services", "piapi.errors", "piapi.models", "piapi"},
     "piapi.runtime": {"piapi.api", "piapi.services", "piapi.storage", "piapi.errors"},
     "piapi.cli": {"piapi.services", "piapi.storage", "piapi.errors", "piapi.models", "piapi.clock", "piapi.app"}
-    | {"piapi", "config", "piapi.hardware.attached", "piapi.console"},
+    | {"piapi", "config", "piapi.hardware.attached", "piapi.console", "piapi.invitation"},
     "piapi.__main__": {"piapi.cli"},
 }
 """What each part may import of piapi, beside itself. `piapi.app` joins them all, and `config` only reads errors."""

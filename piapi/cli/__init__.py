@@ -14,6 +14,7 @@ from piapi.cli.data import in_words
 from piapi.cli.doors import doors
 from piapi.cli.fsck import fsck
 from piapi.cli.init import init
+from piapi.cli.pair import pair
 from piapi.cli.timelapse import timelapse
 from piapi.cli.tokens import tokens
 from piapi.cli.users import users
@@ -27,6 +28,7 @@ def main() -> None:
 
 main.add_command(init)
 main.add_command(tokens)
+main.add_command(pair)
 main.add_command(doors)
 main.add_command(timelapse)
 main.add_command(users)

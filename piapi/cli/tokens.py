@@ -32,7 +32,7 @@ class Duration(click.ParamType[int]):
             self.fail(f"{value} is no duration; write 12h, 30d or the like (s, m, h, d, w)", param, ctx)
         seconds = int(match[1]) * _SECONDS[match[2]]
         if seconds > LONGEST_S:
-            self.fail("ten years are the longest; leave --expires out for a token without an end", param, ctx)
+            self.fail("ten years are the longest; leave this out for a token without an end", param, ctx)
         return seconds
 
 
