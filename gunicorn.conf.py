@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import resource
 import signal
@@ -111,6 +112,7 @@ def when_ready(server):
     command = "sudo piapi" if HOME in os.environ else ".venv/bin/piapi"
     say.append(f"A token:  {command} tokens create --name me --role admin")
     say.append("In a browser, log in as user `token` with the token as password.")
+    say.append(f"A phone:  {command} pair phone   (a link with a QR code)")
     sys.stdout.write("\n" + "\n".join(say) + "\n\n")
     sys.stdout.flush()
 
@@ -153,6 +155,27 @@ def post_worker_init(worker):
         sys.stderr.write(f"piapi cannot start: {error}\n")
         sys.exit(_WORKER_BOOT_ERROR)
     _supervision.start()
+    if settings.demonstration and worker.age == 1:  # not again by one that replaces it
+        _invite(runtime.services.pairings, address)
+
+
+def _invite(pairings, address):
+    """Print a link for a phone, and on a terminal its QR code. Of the demonstration alone: a code for real hardware has
+    no place in a log. Where there can be none, everything else is."""
+    from piapi import invitation  # here, so that the master never loads what the worker has
+    from piapi.models import CONSOLE
+    from piapi.services.pairings import OPEN_S
+
+    try:
+        _, code = pairings.create("demonstration", role="operator", by=CONSOLE)
+        link = invitation.link_of(invitation.address_of(address[0]), address[1], code)
+        say = [f"Pair a phone (good once, and for {OPEN_S // 60} minutes):  {link}"]
+        if invitation.shows_qr(sys.stdout):
+            say.append(invitation.qr_of(link))
+        sys.stdout.write("\n".join(say) + "\n\n")
+        sys.stdout.flush()
+    except (PiApiError, OSError) as error:
+        logging.getLogger("piapi").warning("there is no link to pair a phone with: %s", error)
 
 
 def worker_exit(server, worker):

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,8 +20,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from piapi.services.pairings import MOST_OPEN
 from tests import footage
 from tests.service import ROOT, Service, children_of, environment, eventually, running
+from tests.test_pair_cli import pair
 
 SIMULATED = """
 [storage]
@@ -77,6 +80,31 @@ def test_the_demonstration_says_so_loudly_and_takes_a_photo(tmp_path: Path) -> N
         assert root["emulated"] is True
         assert service.stop() == 0
         assert b"ERROR" not in service.said and b"Traceback" not in service.said, service.said.decode()
+
+
+def test_the_demonstration_prints_a_link_that_lets_one_phone_in(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        eventually(lambda: b"/pair#" in service.said)
+        link = re.search(rb"http://127\.0\.0\.1:(\d+)/pair#([A-Z2-7]{32})\n", service.said)
+        assert link is not None and int(link[1]) == service.port
+        assert "▀" not in service.said.decode()  # no terminal
+        status, _, body = service.call("POST", "/api/v1/pair", body={"code": link[2].decode()})
+        assert status == 201 and json.loads(body)["role"] == "operator"
+        assert service.call("POST", "/api/v1/pair", body={"code": link[2].decode()})[0] == 404
+
+
+def test_the_demonstration_starts_where_no_pairing_can_be_made(tmp_path: Path) -> None:
+    for _ in range(MOST_OPEN):
+        assert pair(tmp_path / "data", "phone").exit_code == 0
+    with running(tmp_path) as service:
+        eventually(lambda: b"no link to pair a phone with" in service.said)
+        assert service.call("GET", "/api/v1/health/ready")[0] == 200
+        assert b"/pair#" not in service.said and service.stop() == 0
+
+
+def test_a_link_to_real_hardware_is_not_printed(service: Service) -> None:
+    assert service.call("GET", "/api/v1/health/ready")[0] == 200
+    assert b"piapi pair phone" in service.said and b"/pair#" not in service.said
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
