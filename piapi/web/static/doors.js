@@ -1,0 +1,214 @@
+// Doors: where each is and how that is known, and holding a button to move it.
+
+import { api, command, expiry, may, newKey, serverNow, Unreachable } from "./api.js";
+import { announce, complain, confirmed, el, icon, show, toast, whileBusy, write } from "./dom.js";
+import { holdButton } from "./hold.js";
+import { live } from "./live.js";
+import { ago, duration, fullMoment, moment, title } from "./words.js";
+
+const STATES = {
+  open: ["Open", "door-open-fill", "open"],
+  closed: ["Closed", "door-closed-fill", "closed"],
+  opening: ["Opening…", "arrow-up-circle", "moving"],
+  closing: ["Closing…", "arrow-down-circle", "moving"],
+  stopped: ["Stopped half way", "stop-circle", "open"],
+  unknown: ["Not known", "question-circle", "unknown"],
+  fault: ["Fault", "exclamation-triangle-fill", "fault"],
+};
+
+const BASIS = { sensor: "by its sensor", inferred: "as reckoned, not seen", none: "no sensor tells" };
+
+const FAILURES = {
+  failed: "did not move as asked",
+  timed_out: "did not arrive in time",
+  unknown: "was cut off; nobody knows whether it moved",
+};
+
+const TICK_MS = 500;
+
+/** The cards of all doors that this user may see. */
+export class Doors {
+  #cards = new Map();
+
+  constructor(section) {
+    this.section = section;
+    live.on("door.", (entry) => this.#cards.get(nameIn(entry.subject))?.refresh());
+    live.on("operation.state", (entry) => this.#cards.get(nameIn(entry.subject))?.refresh());
+    live.addEventListener("lost", () => this.#each((card) => card.lose()));
+    setInterval(() => this.#each((card) => card.tick()), TICK_MS);
+  }
+
+  /** Fetch all anew. Gives how many there are. */
+  async load() {
+    const { items } = await api("GET", "/doors?limit=200");
+    for (const door of items) {
+      if (!this.#cards.has(door.name)) {
+        const card = new DoorCard(door.name);
+        this.#cards.set(door.name, card);
+        this.section.append(card.node);
+      }
+      this.#cards.get(door.name).take(door);
+    }
+    show(this.section, items.length > 0);
+    return items.length;
+  }
+
+  #each(run) {
+    this.#cards.forEach(run);
+  }
+}
+
+const nameIn = (subject) => subject.slice(subject.indexOf(":") + 1);
+
+class DoorCard {
+  #door = null;
+  #operation = null;
+  #said = "";
+  #asking = 0;
+  #busy = false;
+  #isLost = true;
+
+  constructor(name) {
+    this.name = name;
+    this.path = `/doors/${encodeURIComponent(name)}`;
+    this.state = el("p", { class: "door-state" });
+    this.basis = el("p", { class: "door-basis" });
+    this.note = el("p", { class: "door-note", hidden: true });
+    this.picture = el("div", { class: "door-picture" });
+    this.progress = el("progress", { class: "door-progress", max: 1, "aria-label": "On its way", hidden: true });
+    this.cancel = el("button", { type: "button", class: "btn btn-warning btn-lg w-100", hidden: true, onclick: () => this.#cancel() }, "Cancel");
+    this.open = this.#holdFor("open", "Open");
+    this.close = this.#holdFor("closed", "Close");
+    this.press = holdButton({ label: "Press", question: `Press the button of ${title(name)}?`, act: (key) => this.#press(key) });
+    this.lock = el("button", { type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => this.#lock() }, "Lock");
+    this.node = el("article", { class: "door", data: { door: name }, "aria-labelledby": `door-${name}` },
+      el("header", {}, el("h2", { id: `door-${name}` }, title(name)), this.lock),
+      el("div", { class: "door-face" }, this.picture, el("div", {}, this.state, this.basis)),
+      this.note, this.progress, this.cancel,
+      el("div", { class: "door-buttons" }, this.open, this.close, this.press));
+  }
+
+  #holdFor(target, verb) {
+    const act = (key) => this.#command("PUT", "target", { target, expires_at: expiry() }, key);
+    return holdButton({ label: verb, question: `${verb} ${title(this.name)}?`, act });
+  }
+
+  async refresh() {
+    const asked = ++this.#asking;
+    try {
+      const door = await api("GET", this.path);
+      const operation = door.links.operation ? await api("GET", door.links.operation) : null;
+      if (asked === this.#asking) this.take(door, operation);
+    } catch (error) {
+      if (!(error instanceof Unreachable)) complain(error);
+    }
+  }
+
+  /** Show this door, which was just fetched. */
+  take(door, operation) {
+    const isFirst = this.#door === null;
+    this.#door = door;
+    if (operation !== undefined) this.#operation = operation;
+    else if (door.links.operation) this.refresh();
+    this.#isLost = !live.connected;
+    this.#draw();
+    const words = `${title(this.name)}: ${this.state.textContent}`;
+    if (!isFirst && words !== this.#said) announce(words, door.state === "fault");
+    this.#said = words;
+  }
+
+  lose() {
+    this.#isLost = true;
+    for (const button of [this.open, this.close, this.press]) button.letGo();
+    if (this.#door) this.#draw();
+  }
+
+  tick() {
+    if (this.#door) this.#drawTimes();
+  }
+
+  #draw() {
+    const door = this.#door;
+    const [words, picture, look] = STATES[door.state];
+    this.node.dataset.state = door.state;
+    this.node.dataset.look = this.#isLost ? "lost" : look;
+    write(this.state, words);
+    if (this.picture.dataset.icon !== picture) this.picture.replaceChildren(icon(picture));
+    this.picture.dataset.icon = picture;
+    this.#drawNote();
+    this.#drawButtons();
+    this.#drawTimes();
+  }
+
+  #drawNote() {
+    const door = this.#door;
+    const ended = FAILURES[this.#operation?.state];
+    const text = door.locked ? `Locked${door.lock_reason ? `: ${door.lock_reason}` : ""}. It takes no command.`
+      : door.detail || (ended && `The last command ${ended}${this.#operation.detail ? `: ${this.#operation.detail}` : "."}`) || "";
+    write(this.note, text);
+    show(this.note, Boolean(text));
+  }
+
+  #drawButtons() {
+    const door = this.#door;
+    const hasTarget = door.sensors.closed !== null || door.sensors.open !== null;
+    const blocked = this.#isLost || this.#busy || door.locked || door.state === "fault";
+    const warns = this.#operation?.state === "warning";
+    show(this.open, hasTarget && may("door", this.name, "open") && !["open", "opening"].includes(door.state) && !warns);
+    show(this.close, hasTarget && may("door", this.name, "close") && !["closed", "closing"].includes(door.state) && !warns);
+    show(this.press, !hasTarget && may("door", this.name, "open") && may("door", this.name, "close") && !warns);
+    for (const button of [this.open, this.close, this.press]) button.disabled = blocked;
+    show(this.cancel, warns && (may("door", this.name, "close") || may("door", this.name, "open")));
+    this.cancel.disabled = this.#isLost;
+    show(this.lock, may("door", this.name, "lock"));
+    write(this.lock, door.locked ? "Unlock" : "Lock");
+    this.lock.disabled = this.#isLost;
+  }
+
+  #drawTimes() {
+    const door = this.#door;
+    const operation = this.#operation;
+    const known = this.#isLost ? "Last known. " : "";
+    write(this.basis, `${known}Since ${moment(door.since)} (${ago(door.since, serverNow())}), ${BASIS[door.basis]}`);
+    this.basis.title = fullMoment(door.since);
+    const warns = operation?.state === "warning";
+    show(this.progress, (warns || operation?.state === "moving") && !this.#isLost);
+    if (warns) {
+      const left = Math.max(0, Math.ceil((Date.parse(operation.warning_ends_at) - serverNow()) / 1000));
+      write(this.state, `Will ${operation.target === "open" ? "open" : "close"} in ${left} s`);
+      write(this.cancel, `Cancel (${duration(left)})`);
+    }
+  }
+
+  async #command(method, part, body, key) {
+    this.#busy = true;
+    this.#drawButtons();
+    try {
+      await command(method, `${this.path}/${part}`, body, key);
+    } catch (error) {
+      const words = error instanceof Unreachable ? "piapi did not answer. Look at the door: the command may have been heard." : error.message;
+      toast(words, { kind: "danger", seconds: 12 });
+      announce(words, true);
+    } finally {
+      this.#busy = false;
+      await this.refresh();
+      this.#drawButtons();
+    }
+  }
+
+  #press(key) {
+    return this.#command("POST", "toggles", { expires_at: expiry() }, key);
+  }
+
+  async #cancel() {
+    await whileBusy(this.cancel, () => api("DELETE", this.#operation.links.self));
+    await this.refresh();
+  }
+
+  async #lock() {
+    const locked = !this.#door.locked;
+    if (!locked && !await confirmed(`Unlock ${title(this.name)}?`, "Unlock", "It takes commands again.")) return;
+    await whileBusy(this.lock, () => api("PUT", `${this.path}/lock`, { body: { locked }, headers: { "Idempotency-Key": newKey() } }));
+    await this.refresh();
+  }
+}

@@ -1,0 +1,83 @@
+"""A real Chromium, Debian's, that tests drive as a hand would: a phone with a touch screen, or a desktop."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, sync_playwright
+
+from tests.service import Service
+
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 360, "height": 800},
+    "device_scale_factor": 2,
+    "has_touch": True,
+    "is_mobile": True,
+}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+
+NAME, PASSWORD = "anna", "correct horse battery"
+
+_HARMLESS = ("net::ERR_", "Failed to load resource")
+"""What Chromium says of a connection that a test has cut, or of an answer that a test asked for."""
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser, without a window."""
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody with a browser of their own: its pages, what it complained of, and where it went."""
+
+    def __init__(self, browser: Browser, service: Service, **device: Any) -> None:
+        self.origin = f"http://127.0.0.1:{service.port}"
+        self.context: BrowserContext = browser.new_context(base_url=self.origin, **(device or PHONE))
+        self.complaints: list[str] = []
+        self.requests: list[Request] = []
+        self.context.on("console", self._note)
+        self.context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        self.context.on("request", lambda request: self.requests.append(request))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not any(harmless in message.text for harmless in _HARMLESS):
+            self.complaints.append(message.text)
+
+    def log_in(self, name: str = NAME, password: str = PASSWORD) -> None:
+        """Put the cookie of a new session into the browser, without its pages."""
+        answer = self.context.request.post("/api/v1/session", data={"username": name, "password": password})
+        assert answer.status == 201, answer.text()
+
+    def go(self, path: str = "/") -> Page:
+        """A new page."""
+        page = self.context.new_page()
+        page.goto(path)
+        return page
+
+    def cut(self) -> None:
+        """From now on nothing reaches piapi, and nobody is told: a lost network."""
+        self.context.route("**/*", _swallow)
+
+    def close(self) -> None:
+        """Close the browser's pages. It must have had nothing to complain of."""
+        self.context.close()
+        assert self.complaints == []
+
+
+def _swallow(route: Route) -> None:
+    """Neither an answer nor an error."""
+
+
+def add_user(service: Service, name: str = NAME, password: str = PASSWORD, **rights: Any) -> None:
+    """Somebody who can log in; an admin where no rights are given."""
+    body = {"name": name, "password": password, **(rights or {"role": "admin"})}
+    status, _, answer = service.call("POST", "/api/v1/users", service.token(), body)
+    assert status == 201, answer
