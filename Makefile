@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint check bench clean openapi
+.PHONY: run test lint check bench screenshots clean openapi
 
 run: $(VENV)/.run
 	@exec $(BIN)/python run.py
@@ -22,6 +22,10 @@ check: lint test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+
+# Every page as a phone and a desktop show it, light and dark; wants chromium.
+screenshots: $(VENV)/.test
+	$(BIN)/python -m tests.screenshots screenshots
 
 # The committed copy of the OpenAPI document, which a test holds to what the code says.
 openapi: $(VENV)/.run

@@ -62,6 +62,10 @@ class Visitor:
         page.goto(path)
         return page
 
+    def json(self, path: str) -> Any:
+        """What the API answers this browser."""
+        return self.context.request.get(path).json()
+
     def cut(self) -> None:
         """From now on nothing reaches piapi, and nobody is told: a lost network."""
         self.context.route("**/*", _swallow)

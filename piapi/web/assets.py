@@ -40,10 +40,7 @@ def digest() -> str:
 def send(name: str, version: str) -> Response:
     """One of the pages' files; text goes out compressed where the browser takes that."""
     kind = _TEXT.get(Path(name).suffix)
-    if kind is None:
-        response = send_from_directory(STATIC, name, conditional=True)
-    else:
-        response = _compressed(name, kind)
+    response = _compressed(name, kind) if kind else send_from_directory(STATIC, name, conditional=True)
     response.headers["Cache-Control"] = _FOR_EVER if version == digest() else "no-cache"
     return response
 
@@ -55,7 +52,8 @@ def _compressed(name: str, kind: str) -> Response:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
     response.set_etag(f"{digest()}-{'gzip' if takes else 'plain'}")
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 @functools.cache

@@ -1,0 +1,434 @@
+"""The first page, and what all pages share, in a real browser with a touch screen."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser import DESKTOP, PHONE, Visitor, add_user, chromium
+from tests.requirements import require
+from tests.service import Service, children_of, eventually, running
+
+CONFIG = """
+[cameras.demo]
+backend = "simulated"
+width = 640
+height = 360
+
+[gpio]
+backend = "simulated"
+
+[pins.lamp]
+gpio = "GPIO17"
+mode = "output"
+
+[pins.fan]
+gpio = "GPIO18"
+mode = "pwm"
+
+[pins.button]
+gpio = "GPIO27"
+mode = "input"
+
+[doors.garage]
+relay = { gpio = "GPIO22" }
+closed_sensor = { gpio = "GPIO23" }
+open_sensor = { gpio = "GPIO24" }
+warning = { gpio = "GPIO25" }
+travel_s = 2
+warning_s = 2
+
+[doors.gate]
+relay = { gpio = "GPIO5" }
+closed_sensor = { gpio = "GPIO6" }
+warning = { gpio = "GPIO16" }
+travel_s = 2
+warning_s = 2
+"""
+
+HELD = re.compile("is-held")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    require("chromium")
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(tmp_path_factory.mktemp("page"), CONFIG) as service:
+        add_user(service)
+        yield service
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors, and closes them: none may have complained."""
+    made: list[Visitor] = []
+
+    def visit(*, logged_in: bool = True, **device: Any) -> Visitor:
+        made.append(visitor := Visitor(browser, service, **device))
+        if logged_in:
+            visitor.log_in()
+        return visitor
+
+    yield visit
+    for visitor in made:
+        visitor.close()
+
+
+def door_of(page: Page, name: str = "garage") -> Locator:
+    return page.locator(f'[data-door="{name}"]')
+
+
+def is_in_step(page: Page, name: str = "garage") -> None:
+    expect(door_of(page, name)).not_to_have_attribute("data-look", "lost")
+
+
+def touch(page: Page, button: Locator) -> Callable[[], None]:
+    """Put a finger on it. Gives what lifts it again."""
+    button.scroll_into_view_if_needed()
+    box = button.bounding_box()
+    assert box is not None
+    point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    finger = page.context.new_cdp_session(page)
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+
+    def lift() -> None:
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    return lift
+
+
+def hold(page: Page, button: Locator) -> None:
+    """Until it acts. (Chromium says that a finger is down when the page has seen it.)"""
+    lift = touch(page, button)
+    expect(button).not_to_have_class(HELD)
+    lift()
+
+
+def commands(visitor: Visitor, method: str = "PUT") -> list[str]:
+    """The keys of the commands that it has sent."""
+    return [request.headers["idempotency-key"] for request in visitor.requests if request.method == method]
+
+
+def bring(service: Service, state: str, name: str = "garage") -> None:
+    """Have the door there before the page is looked at."""
+    token = service.token()
+    path = f"/api/v1/doors/{name}"
+    _, headers, _ = service.call("PUT", f"{path}/target", token, {"target": state})
+    if location := headers.get("location"):
+        eventually(lambda: b'"succeeded"' in service.call("GET", location, token)[2])
+
+
+def test_somebody_logs_in_and_wrong_words_are_told(visit: Callable[..., Visitor]) -> None:
+    page = visit(logged_in=False).go("/photos")
+    expect(page).to_have_url(re.compile(r"/login\?next=/photos$"))
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill("wrong horse")
+    page.get_by_role("button", name="Log in").tap()
+    expect(page.get_by_role("alert")).to_have_text("There is no user with this name and this password.")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Log in").tap()
+    expect(page).to_have_url(re.compile("/photos$"))
+
+
+def test_a_login_leads_nowhere_else(visit: Callable[..., Visitor]) -> None:
+    page = visit(logged_in=False).go("/login?next=//example.org/steal")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Log in").tap()
+    is_in_step(page)
+    assert page.url.startswith("http://127.0.0.1:")
+
+
+def test_the_live_view_moves_and_rests_while_nobody_looks(visit: Callable[..., Visitor]) -> None:
+    page = visit().go()
+    expect(page.locator("#cameras")).to_have_attribute("data-view", "live")
+    picture = """() => { const image = document.querySelector(".view img"), canvas = document.createElement("canvas");
+        canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+        canvas.getContext("2d").drawImage(image, 0, 0); return canvas.toDataURL(); }"""
+    first = page.evaluate(picture)
+    page.wait_for_function(f"first => ({picture})() !== first", arg=first)
+    page.evaluate("""() => { Object.defineProperty(document, "hidden", {value: true, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange")); }""")
+    expect(page.locator("#cameras")).to_have_attribute("data-view", "paused")
+    expect(page.locator(".view img")).not_to_have_attribute("src", re.compile("."))
+
+
+def test_a_photo_is_taken(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.go()
+    page.get_by_role("button", name="Take a photo").tap()
+    expect(page.locator("#toasts")).to_contain_text("Photo taken")
+    assert len(commands(visitor, "POST")) == 1
+
+
+def test_a_door_is_opened_by_holding_and_seen_to_be_open(visit: Callable[..., Visitor], service: Service) -> None:
+    bring(service, "closed")
+    visitor = visit()
+    page = visitor.go()
+    door = door_of(page)
+    expect(door.locator(".door-state")).to_have_text("Closed")
+    hold(page, door.get_by_role("button", name="Open"))
+    expect(door.locator(".door-state")).to_have_text("Opening…")
+    expect(door.locator(".door-state")).to_have_text("Open")
+    expect(door.locator(".door-basis")).to_contain_text("by its sensor")
+    expect(page.locator("#announcements")).to_have_text("Garage: Open")
+    assert len(commands(visitor)) == 1
+
+
+def test_a_short_press_and_a_double_tap_move_nothing(visit: Callable[..., Visitor], service: Service) -> None:
+    bring(service, "closed")
+    visitor = visit()
+    page = visitor.go()
+    button = door_of(page).get_by_role("button", name="Open")
+    button.tap()
+    expect(button.locator(".hold-hint")).to_have_text("Hold longer")
+    button.tap()
+    button.tap()
+    hold(page, button)  # whatever the taps had begun would have been sent before this
+    expect(door_of(page).locator(".door-state")).to_have_text("Open")
+    assert len(commands(visitor)) == 1
+
+
+def test_a_second_hold_right_after_the_first_presses_nothing_more(
+    visit: Callable[..., Visitor], service: Service
+) -> None:
+    bring(service, "closed")
+    visitor = visit()
+    page = visitor.go()
+    button = door_of(page).get_by_role("button", name="Open")
+    place = button.bounding_box()
+    hold(page, button)
+    assert place is not None
+    page.mouse.move(place["x"] + 40, place["y"] + 20)
+    page.mouse.down()
+    expect(door_of(page).locator(".door-state")).to_have_text("Open")
+    page.mouse.up()
+    operation = visitor.json("/api/v1/doors/garage")["links"]["operation"]
+    eventually(lambda: visitor.json(operation)["state"] == "succeeded")
+    assert visitor.json(operation)["presses"] == 1
+    assert len(commands(visitor)) == 1
+
+
+def test_a_finger_that_slides_off_moves_nothing(visit: Callable[..., Visitor], service: Service) -> None:
+    bring(service, "closed")
+    visitor = visit(**DESKTOP)
+    page = visitor.go()
+    button = door_of(page).get_by_role("button", name="Open")
+    button.hover()
+    page.mouse.down()
+    expect(button).to_have_class(re.compile("is-held"))
+    page.mouse.move(1, 1)
+    expect(button.locator(".hold-hint")).to_have_text("Hold longer")
+    page.mouse.up()
+    assert commands(visitor) == []
+
+
+def test_a_close_warns_and_is_cancelled(visit: Callable[..., Visitor], service: Service) -> None:
+    bring(service, "open")
+    page = visit().go()
+    door = door_of(page)
+    hold(page, door.get_by_role("button", name="Close"))
+    expect(door.locator(".door-state")).to_contain_text("Will close in")
+    door.get_by_role("button", name="Cancel").tap()
+    expect(door.locator(".door-state")).to_have_text("Open")
+    expect(door.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_a_door_is_moved_by_keyboard_and_by_a_screen_reader(visit: Callable[..., Visitor], service: Service) -> None:
+    bring(service, "closed")
+    visitor = visit(**DESKTOP)
+    page = visitor.go()
+    door = door_of(page)
+    button = door.get_by_role("button", name="Open")
+    button.focus()
+    page.keyboard.down("Space")
+    expect(door.locator(".door-state")).to_have_text("Open")
+    page.keyboard.up("Space")
+    door.get_by_role("button", name="Close").evaluate("button => button.click()")  # as assistive technology does
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(door.locator(".door-state")).to_have_text("Closed")
+    assert len(set(commands(visitor))) == 2
+
+
+def test_a_locked_door_says_so(visit: Callable[..., Visitor]) -> None:
+    page = visit().go()
+    door = door_of(page, "gate")
+    door.get_by_role("button", name="Lock", exact=True).tap()
+    expect(door.locator(".door-note")).to_contain_text("Locked")
+    expect(door.get_by_role("button", name="Open")).to_be_disabled()
+    door.get_by_role("button", name="Unlock").tap()
+    page.get_by_role("dialog").get_by_role("button", name="Unlock").tap()
+    expect(door.get_by_role("button", name="Open")).to_be_enabled()
+
+
+def test_pins_are_switched_and_slid(visit: Callable[..., Visitor]) -> None:
+    page = visit().go()
+    lamp, fan, button = (page.locator(f'[data-pin="{name}"]') for name in ("lamp", "fan", "button"))
+    lamp.get_by_role("switch").tap()
+    expect(lamp.locator("small")).to_have_text("on")
+    lamp.get_by_role("switch").tap()
+    expect(lamp.locator("small")).to_have_text("off")
+    fan.get_by_role("slider").fill("0.5")
+    expect(fan.locator("small")).to_have_text("50 %")
+    expect(button.get_by_role("switch")).to_have_count(0)
+
+
+def test_a_command_whose_answer_is_lost_is_sent_again_as_the_same(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.go()
+    lost = []
+
+    def lose(route: Any) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.fetch())  # piapi has carried it out
+        route.abort()
+
+    page.route("**/value", lose)
+    lamp = page.locator('[data-pin="lamp"]')
+    with page.expect_response("**/value"):  # to the second, as the first one never arrives
+        lamp.get_by_role("switch").tap()
+    expect(lamp.locator("small")).to_have_text("on")
+    expect(lamp.get_by_role("switch")).to_be_checked()
+    keys = commands(visitor)
+    assert len(keys) == 2 and len(set(keys)) == 1
+    lamp.get_by_role("switch").tap()
+    expect(lamp.locator("small")).to_have_text("off")
+
+
+def test_a_worker_that_is_killed_leaves_no_old_state(visit: Callable[..., Visitor], service: Service) -> None:
+    page = visit().go()
+    is_in_step(page)
+    (worker,) = children_of(service.process.pid)
+    os.kill(worker, signal.SIGSTOP)  # no answer, and no end of the connection either
+    expect(door_of(page)).to_have_attribute("data-look", "lost", timeout=3000)
+    expect(door_of(page).locator(".door-basis")).to_contain_text("Last known.")
+    for button in door_of(page).locator(".btn-hold").all():
+        expect(button).to_be_disabled()
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: _is_ready(service))
+    expect(door_of(page)).not_to_have_attribute("data-look", "lost", timeout=5000)
+    expect(page.locator("#lost")).to_be_hidden()
+
+
+def test_a_lost_network_is_noticed(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.go()
+    is_in_step(page)
+    visitor.cut()
+    expect(door_of(page)).to_have_attribute("data-look", "lost", timeout=3000)
+    expect(page.locator("#lost")).to_be_visible()
+    visitor.context.unroute_all()
+    is_in_step(page)
+
+
+def test_a_guest_sees_one_door_alone(visit: Callable[..., Visitor], service: Service) -> None:
+    add_user(service, "guest", "another horse battery", scopes=["door:gate:view", "door:gate:open"])
+    visitor = visit(logged_in=False)
+    visitor.log_in("guest", "another horse battery")
+    page = visitor.go()
+    is_in_step(page, "gate")
+    expect(page.locator("article.door")).to_have_count(1)
+    expect(page.locator("#cameras, #pins").first).to_be_hidden()
+    expect(door_of(page, "gate").get_by_role("button", name="Lock")).to_be_hidden()
+
+
+def test_another_site_moves_nothing(visit: Callable[..., Visitor], service: Service) -> None:
+    visitor = visit()
+    target = f"{visitor.origin}/api/v1/pins/lamp"
+    page_of_theirs = f"""<form method="post" action="{target}/pulses"><button>win</button></form><script type="module">
+        const key = {{"Idempotency-Key": "evil"}};
+        const all = {{method: "POST", credentials: "include", mode: "no-cors", body: '{{"duration_s": 1}}'}};
+        await Promise.allSettled([fetch("{target}/pulses", all),
+          fetch("{target}/pulses", {{...all, mode: "cors", headers: key}}),
+          fetch("{target}/value", {{...all, mode: "cors", method: "PUT"}})]);
+        document.title = "tried";</script>"""
+    with _site(page_of_theirs) as port:
+        page = visitor.context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        expect(page).to_have_title("tried")
+        page.get_by_role("button", name="win").tap()
+        expect(page.locator("body")).to_contain_text("forbidden")
+    lamp = service.call("GET", "/api/v1/pins/lamp", service.token())[2]
+    assert b'"value":false' in lamp
+    visitor.complaints.clear()  # Chromium tells what it did not let that page do
+
+
+def test_the_first_load_is_small_and_all_from_here(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.context.new_page()
+    wire = page.context.new_cdp_session(page)
+    wire.send("Network.enable")
+    sizes: list[float] = []
+    wire.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    page.goto("/")
+    is_in_step(page)
+    expect(page.locator("#cameras")).to_have_attribute("data-view", "live")
+    assert 30_000 < sum(sizes) <= 150_000
+    assert {request.url.split("/")[2] for request in visitor.requests} == {visitor.origin.split("/")[2]}
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/login", "/pair", "/offline", "/problems/locked"])
+def test_nobody_is_kept_out(visit: Callable[..., Visitor], path: str, look: str) -> None:
+    page = visit(**PHONE, color_scheme=look).go(path)
+    if path == "/":
+        is_in_step(page)
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_static_files_are_kept_for_ever_and_pages_never(service: Service) -> None:
+    _, headers, body = service.call("GET", "/login")
+    script = next(part for part in body.decode().split('"') if part.endswith("/theme.js"))
+    assert headers["cache-control"] == "no-store" and "default-src 'none'" in headers["content-security-policy"]
+    assert "immutable" in service.call("GET", script)[1]["cache-control"]
+    assert service.call("GET", "/static/theme.js")[1]["cache-control"] == "no-cache"
+    assert service.call("GET", "/static/../__init__.py")[0] == 404
+    assert service.call("GET", "/static/nothing.js")[0] == 404
+
+
+def _is_ready(service: Service) -> bool:
+    try:
+        return service.call("GET", "/api/v1/health/ready")[0] == 200
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _site(page: str) -> Iterator[int]:
+    """Another site, on this machine. Gives its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
