@@ -24,6 +24,7 @@ from benchmarks import (
     footprint,
     latency,
     mqtt,
+    page,
     paging,
     pins,
     pulses,
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[Lab], list[Row]]] = {
     "pulses": pulses.measure,
     "edges": edges.measure,
     "film": film.measure,
+    "page": page.measure,
 }
 
 _BUILD = Path(__file__).parent.parent / "build"

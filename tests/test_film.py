@@ -581,7 +581,9 @@ def test_hardware_is_chosen_where_pictures_come_through_it(hardware: Callable[..
 
 
 @pytest.mark.parametrize(
-    "fault", [{"into": skewed}, {"out": lambda packet: []}, {"out": lambda packet: apart(packet)[-1:]}], ids=str
+    "fault",
+    [{"into": skewed}, {"out": lambda packet: []}, {"out": lambda packet: apart(packet)[-1:]}],
+    ids=["skewed", "nothing", "not all of it"],
 )
 def test_hardware_that_spoils_pictures_is_not_chosen(hardware: Callable[..., None], fault: dict[str, Any]) -> None:
     hardware(**fault)
