@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,14 @@ def faults_of(document: dict[str, Any]) -> set[str]:
 def wish_id(value: object) -> str:
     """A parameter's name in the report; sets have none, as their order is not the same in two processes."""
     return "" if isinstance(value, set) else str(value)
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder on tmpfs, where there is one."""
+    shm = Path("/dev/shm")  # noqa: S108 — a folder of its own in it
+    with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import random
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,14 +32,6 @@ backend = "simulated"
 width = 160
 height = 120
 """
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A folder on tmpfs, where there is one."""
-    shm = Path("/dev/shm")  # noqa: S108 — a folder of its own in it
-    with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ import struct
 import sys
 import zlib
 from array import array
+from bisect import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from piapi.film import segments
@@ -25,6 +28,20 @@ _NAME = "index"
 _MAGIC = b"piapi\x00i\x01"
 _CRC = struct.Struct("<I")
 _COUNTS = struct.Struct("<IIIIIB")
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where segments are missing or damaged between others that are whole."""
+
+    ordinals: range
+    """Of those segments."""
+    after: int
+    """The tick of the last frame before them; -1: they are the first."""
+    before: int
+    """The tick of the first frame after them."""
+    frames: int = 0
+    """Those of a segment that is in its place, and whose samples are damaged."""
 
 
 class Catalogue:
@@ -79,6 +96,49 @@ class Catalogue:
         self.own_sets.append(head.has_own_sets)
         self.firsts.append(head.indices[0])
         self.lasts.append(head.indices[-1])
+
+    def holes(self) -> list[Hole]:
+        """Where segments are missing before others, in order."""
+        found, last, after = [], -1, -1
+        for ordinal, first, tick in zip(self.ordinals, self.firsts, self.lasts, strict=True):
+            if ordinal > last + 1:
+                found.append(Hole(range(last + 1, ordinal), after, first))
+            last, after = ordinal, tick
+        return found
+
+    def hole_at(self, ordinal: int) -> Hole:
+        """A segment whose samples are damaged, as a hole."""
+        place = self.ordinals.index(ordinal)
+        return Hole(
+            range(ordinal, ordinal + 1), self.firsts[place] - 1, self.lasts[place] + 1, frames=self.counts[place]
+        )
+
+    def with_segments(self, made: Mapping[int, Head]) -> Catalogue:
+        """The same with these segments put in, by ordinal, or put in the place of others. Raises NotWhole when one does
+        not go with those beside it."""
+        whole, start = Catalogue(), 0
+        known: dict[int, Head] = {}
+        for place, ordinal in enumerate(self.ordinals):
+            known[ordinal] = self._head(place, start)
+            start += self.counts[place]
+        for ordinal, head in sorted({**known, **made}.items()):
+            whole.add(ordinal, head)
+        return whole
+
+    def _head(self, place: int, start: int) -> Head:
+        """What is known of a segment whose first frame is number `start`: of the ticks the first and the last alone."""
+        end = start + self.counts[place]
+        keys = self.keys[bisect(self.keys, start) : bisect(self.keys, end)]
+        return Head(
+            *self.size,
+            self.sets,
+            bool(self.own_sets[place]),
+            array("q", (self.firsts[place], self.lasts[place])),
+            self.sizes[start:end],
+            tuple(key - start - 1 for key in keys),
+            self.checks[place],
+            self.heads[place],
+        )
 
     def drop_last(self) -> int:
         """Forget the last segment, and give its ordinal."""

@@ -15,9 +15,10 @@ from datetime import tzinfo
 from piapi.clock import Clock
 from piapi.errors import DamagedPicture, NoFilm, NotFound, StorageError
 from piapi.film.files import FilmFile
+from piapi.film.mending import MendingWriter
 from piapi.film.reading import read_film
-from piapi.film.writer import FilmWriter
 from piapi.services.timelapses.active import ActiveJob
+from piapi.services.timelapses.recovery import mend_film
 from piapi.storage.ledger import Job
 from piapi.storage.timelapses import TimelapseStore
 from piapi.timelapse import Film, Row
@@ -56,7 +57,7 @@ class Filming:
         self._changed = threading.Condition()
         self._wanted: dict[ActiveJob, None] = {}
         """Jobs with something to film, in the order they came."""
-        self._writers: dict[ActiveJob, FilmWriter] = {}
+        self._writers: dict[ActiveJob, MendingWriter] = {}
         """The one that was used last is the last."""
         self._filmed: dict[ActiveJob, int] = {}
         """The last tick that is in the film, or cannot be."""
@@ -124,7 +125,7 @@ class Filming:
     def film_all(self) -> bool:
         """Film all that there is, on the thread that calls. False when some of it has to be tried again later."""
         is_well = True
-        while (active := self._next()) is not None:
+        while (active := self._next() or self._check()) is not None:
             try:
                 self._film(active)
             except StorageError as error:
@@ -159,6 +160,8 @@ class Filming:
         if job.is_film_done:
             return
         writer = self._writer_of(active)
+        if writer.holes:
+            self._mend(active, writer)
         for row in self._unfilmed(active):
             if self._is_stopping or active.is_removed:
                 return
@@ -175,6 +178,29 @@ class Filming:
                 self._changed.notify_all()
             self._on_done(active)
 
+    def _check(self) -> ActiveJob | None:
+        """Read what is in the films since before this process, a segment at a time while nothing else is to do; a job
+        in whose film something is damaged. Where no frames are kept there is nothing to mend it from."""
+        with self._changed:
+            mendable = [
+                (active, writer)
+                for active, writer in self._writers.items()
+                if active.job.plan.video.keep_frames and active not in self._later
+            ]
+        for active, writer in mendable:
+            while not self._is_stopping and not self._wanted and writer.check():
+                if writer.holes:
+                    return active
+        return self._next()
+
+    def _mend(self, active: ActiveJob, writer: MendingWriter) -> None:
+        """What is damaged or lost in its film."""
+        mend_film(active.job, self._store, writer)
+        self._store.note_film(active.job, writer.closed_bytes)
+        last = -1 if writer.last_index is None else writer.last_index
+        with self._changed:
+            self._filmed[active] = min(self._filmed[active], last)
+
     def _unfilmed(self, active: ActiveJob) -> Iterator[Row]:
         """What the ledger has and the film has not, in order; what comes while this is read asks again."""
         is_more = True
@@ -183,7 +209,7 @@ class Filming:
             yield from rows
             is_more = len(rows) == PAGE
 
-    def _add(self, active: ActiveJob, writer: FilmWriter, row: Row) -> None:
+    def _add(self, active: ActiveJob, writer: MendingWriter, row: Row) -> None:
         job = active.job
         try:
             data = self._store.read_frame(job, row.index)
@@ -197,7 +223,7 @@ class Filming:
             self._filmed[active] = row.index
             self._changed.notify_all()
 
-    def _note_closed(self, job: Job, writer: FilmWriter) -> None:
+    def _note_closed(self, job: Job, writer: MendingWriter) -> None:
         """Part of the film is durable: what it takes is counted, and the JPEGs of a job that keeps none go."""
         if self._store.get(job.id) is None:  # removed while the segment was written
             self._store.remove_folder(job.id)
@@ -206,11 +232,11 @@ class Filming:
         if not job.plan.video.keep_frames and writer.closed_index is not None:
             self._store.drop_files(job, writer.closed_index)
 
-    def _writer_of(self, active: ActiveJob) -> FilmWriter:
+    def _writer_of(self, active: ActiveJob) -> MendingWriter:
         writer = self._writers.pop(active, None)
         if writer is None:
             video = active.job.plan.video
-            writer = FilmWriter(self._store.film_folder(active.job.id), video.fps, video.width, self._zone)
+            writer = MendingWriter(self._store.film_folder(active.job.id), video.fps, video.width, self._zone)
             writer.open()
             last = -1 if writer.last_index is None else writer.last_index
             with self._changed:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from piapi.errors import StorageError
+from piapi.errors import NotFound, StorageError
+from piapi.film.catalogue import Hole
+from piapi.film.mending import Frame, MendingWriter
 from piapi.film.segments import filmed_after
 from piapi.services.timelapses.active import ActiveJob
+from piapi.storage.ledger import Job
 from piapi.storage.timelapses import TimelapseStore
 from piapi.timelapse import Row
+
+#: Frames that are read from the ledger at once.
+_PAGE = 50
 
 log = logging.getLogger(__name__)
 
@@ -52,3 +59,46 @@ def mend(active: ActiveJob, store: TimelapseStore) -> None:
         except (OSError, StorageError) as error:
             log.warning("time-lapse %s: frame %d cannot be mended now: %s", job.id, index, error)
             return
+
+
+def mend_film(job: Job, store: TimelapseStore, writer: MendingWriter) -> None:
+    """Make those segments of a film again that are damaged or lost, from the frames whose files are there.
+
+    Where they cannot be put back into their place, the film is cut off there: what comes after its `last_index` has to
+    be appended again. Raises StorageError and HardwareError; then it may be called again.
+    """
+    while writer.holes:
+        hole = writer.holes[0]
+        frames = _Within(job, store, hole)
+        if not writer.fill(frames, job.plan.video.timestamp):
+            log.warning("time-lapse %s: its film is made again from tick %d on", job.id, hole.after + 1)
+            writer.truncate_after(hole.after)
+        elif frames.gone:
+            log.warning(
+                "time-lapse %s: %d frames after tick %d cannot be filmed again: their files have gone",
+                job.id, frames.gone, hole.after,
+            )  # fmt: skip
+
+
+class _Within:
+    """The captured frames of a hole, read one by one."""
+
+    def __init__(self, job: Job, store: TimelapseStore, hole: Hole) -> None:
+        self._job, self._store, self._hole = job, store, hole
+        self.gone = 0
+        """Frames of which there is no file any more."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for row in self._rows():
+            try:
+                yield row.index, self._store.read_frame(self._job, row.index), row.captured_at or row.due_at
+            except NotFound:
+                self.gone += 1
+
+    def _rows(self) -> Iterator[Row]:
+        after = self._hole.after
+        while rows := self._store.captured(self._job, _PAGE, after):
+            after = rows[-1].index
+            yield from (row for row in rows if row.index < self._hole.before)
+            if after >= self._hole.before:
+                return
