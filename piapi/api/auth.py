@@ -96,10 +96,13 @@ def caller() -> Caller:
 
 
 def requires(
-    scope: str | None, produces: tuple[str, ...] = ("application/json",), finds: str | None = None
+    scope: str | None,
+    produces: tuple[str, ...] = ("application/json",),
+    finds: str | None = None,
+    any_query: bool = False,
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The view needs a caller with `scope`; None: any caller. With `finds="token"` (user, pairing) it gets that of its
-    path."""
+    path. `any_query`: its query is for the scripts of the page that it answers with."""
 
     def decorate(view: Callable[..., R]) -> Callable[..., R]:
         def admit(kwargs: dict[str, Any]) -> None:
@@ -110,7 +113,7 @@ def requires(
                 _, name = kwargs.popitem()  # the one part of the path that has a name
                 kwargs[finds] = _FINDERS[finds](name)
 
-        return guarded(view, admit, scope, is_about_one=finds is not None)
+        return guarded(view, admit, scope, is_about_one=finds is not None, any_query=any_query)
 
     return decorate
 
@@ -244,10 +247,10 @@ def _authenticate_otherwise() -> None:
     g.caller = _auth.current_user()
 
 
-def _query_check(view: Callable[..., Any]) -> Callable[[], None]:
+def _query_check(view: Callable[..., Any], any_query: bool = False) -> Callable[[], None]:
     """A view without a query schema takes no parameter at all: one that is mistyped must not be passed over."""
     parameters = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
-    if any(parameter["in"] == "query" for parameter in parameters):
+    if any_query or any(parameter["in"] == "query" for parameter in parameters):
         return lambda: None
 
     def check() -> None:
@@ -263,11 +266,15 @@ def may_any(kind: str, verb: str) -> bool:
 
 
 def guarded(
-    view: Callable[..., R], admit: Callable[[dict[str, Any]], None], scope: str | None, is_about_one: bool
+    view: Callable[..., R],
+    admit: Callable[[dict[str, Any]], None],
+    scope: str | None,
+    is_about_one: bool,
+    any_query: bool = False,
 ) -> Callable[..., R]:
     """The view behind its checks, in the contract's order. `admit` raises, or puts what the view is about in place of
     the path's `id`. What the view needs is left where the OpenAPI document finds it (flask-smorest's `_apidoc`)."""
-    check_query = _query_check(view)
+    check_query = _query_check(view, any_query)
 
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> R:

@@ -35,7 +35,7 @@ DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-
 
 def page(view: Callable[P, Response]) -> Callable[P, Response]:
     """The view is a page for somebody who is logged in; a browser that nobody is logged in with goes to the login."""
-    inner = requires(None, produces=HTML)(view)
+    inner = requires(None, produces=HTML, any_query=True)(view)
 
     @functools.wraps(inner)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Response:

@@ -38,6 +38,11 @@ export class Unreachable extends Error {
   }
 }
 
+const etags = new WeakMap();
+
+/** The header that lets a change happen only to what the user has seen of this answer; none where it has no ETag. */
+export const ifUnchanged = (document) => (etags.has(document) ? { "If-Match": etags.get(document) } : {});
+
 let clockOffsetMs = 0;
 
 /** Now, by the clock of the Pi, to a second: that of a phone may be another one. In ms since 1970. */
@@ -49,11 +54,11 @@ export function newKey() {
 }
 
 /**
- * Ask the API. Gives what it answers, null for 204.
+ * Ask the API. Gives what it answers, null for 204. With `keepalive` it is asked even if the page is left.
  * Throws a Problem, or Unreachable.
  */
-export async function api(method, path, { body, headers = {}, signal, within = ANSWER_WITHIN_MS } = {}) {
-  const options = { method, headers: { Accept: "application/json, application/problem+json", "X-Requested-With": "XMLHttpRequest", ...headers } };
+export async function api(method, path, { body, headers = {}, signal, keepalive = false, within = ANSWER_WITHIN_MS } = {}) {
+  const options = { method, keepalive, headers: { Accept: "application/json, application/problem+json", "X-Requested-With": "XMLHttpRequest", ...headers } };
   if (method !== "GET" && page.csrfToken) options.headers["X-CSRF-Token"] = page.csrfToken;
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
@@ -70,6 +75,7 @@ export async function api(method, path, { body, headers = {}, signal, within = A
     throw new Unreachable();
   }
   readClock(response);
+  if (document && response.headers.has("ETag")) etags.set(document, response.headers.get("ETag"));
   if (response.ok) return document;
   if (response.status === 401 && page.who) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   throw new Problem(document, response.status);
