@@ -62,6 +62,7 @@ def test_a_token_opens_a_session_that_may_what_it_may(browser: Browser, phone: t
     told = browser.answer.get_json()
     assert (told["user"], told["kind"], told["role"]) == ("phone", "token", "operator")
     assert told["scopes"] == list(token.scopes)
+    assert told["links"] == {"self": "/api/v1/session", "token": f"/api/v1/tokens/{token.id}"}
     assert secret not in browser.answer.get_data(as_text=True) + str(browser.answer.headers)
     assert browser.get("/session").get_json() == told
     assert browser.get("/cameras/demo/snapshot").status_code == 200

@@ -14,6 +14,7 @@ from piapi.api.blueprint import Blueprint
 from piapi.api.browsers import COOKIE, CSRF_HEADER
 from piapi.api.fields import Text, links
 from piapi.api.services import services
+from piapi.api.tokens import PATH as TOKENS
 from piapi.clock import format_time
 from piapi.errors import AccessError, NotFound, TooManyRequests, WrongPassword
 from piapi.models import Session
@@ -33,7 +34,7 @@ class SessionSchema(Schema):
     role = fields.String(required=True, allow_none=True)
     csrf_token = fields.String(required=True, metadata={"description": f"Sent as {CSRF_HEADER} with each change."})
     expires_at = fields.String(required=True, metadata={"format": "date-time"})
-    links = links("self")
+    links = links("self", optional=("token",))
 
 
 class LoginSchema(Schema):
@@ -130,5 +131,8 @@ def session_document(session: Session) -> dict[str, Any]:
         "role": session.role,
         "csrf_token": session.csrf_token,
         "expires_at": format_time(session.expires_at),
-        "links": {"self": PATH},
+        "links": {
+            "self": PATH,
+            **({"token": f"{TOKENS}/{session.caller.id}"} if session.caller.kind == "token" else {}),
+        },
     }

@@ -20,6 +20,8 @@ from piapi.errors import PreconditionFailed
 from piapi.models import ROLES, Token
 from piapi.services.access import LONGEST_S
 
+PATH = "/api/v1/tokens"
+
 blp = Blueprint("tokens", __name__, description="Keys for people and programs")
 
 
@@ -120,7 +122,7 @@ def _made(made: Token, **secret: str) -> Response:
 
 def path_of(token: Token) -> str:
     """Where it is."""
-    return f"/api/v1/tokens/{token.id}"
+    return f"{PATH}/{token.id}"
 
 
 def token_document(token: Token) -> dict[str, Any]:
