@@ -73,7 +73,7 @@ class Visitor:
     def close(self) -> None:
         """Close the browser's pages. It must have had nothing to complain of."""
         self.context.close()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
 
 
 def _swallow(route: Route) -> None:

@@ -11,10 +11,13 @@ const LOST_AFTER_MS = 2500;
 const OPEN_AGAIN_AFTER_MS = 1000;
 
 const TYPES = [
-  "camera.configured", "camera.state", "door.lock", "door.moved_unasked", "door.sensor", "door.state", "operation.state",
-  "photo.captured", "photo.changed", "photo.removed", "pin.changed", "render.state", "storage.low", "storage.mended",
-  "timelapse.changed", "timelapse.created", "timelapse.missed", "timelapse.removed", "timelapse.state", "token.created",
-  "token.revoked",
+  "actuation.unknown", "auth.failed", "camera.configured", "camera.state", "command.accepted", "command.refused",
+  "door.auto_close_suspended", "door.left_open", "door.lock", "door.moved_unasked", "door.pressed", "door.released",
+  "door.sensor", "door.state", "operation.state", "pairing.created", "pairing.redeemed", "pairing.removed",
+  "photo.captured", "photo.changed", "photo.recovered", "photo.removed", "pin.changed", "render.state",
+  "session.created", "session.removed", "storage.low", "storage.mended", "storage.ok", "system.started",
+  "system.stopped", "timelapse.changed", "timelapse.created", "timelapse.missed", "timelapse.removed",
+  "timelapse.state", "token.created", "token.revoked", "user.changed", "user.created", "user.removed",
 ];
 
 class Live extends EventTarget {
