@@ -55,7 +55,7 @@ function operation({ target, state, detail }, name) {
 
 function level({ value, cause, on_s: onFor, edges }, name) {
   const words = typeof value === "boolean" ? (value ? "on" : "off") : `at ${value}`;
-  const after = onFor === undefined ? "" : ` after ${duration(onFor)}`;
+  const after = onFor === undefined || onFor < 0.5 ? "" : ` after ${duration(onFor)}`;
   const why = WHY_OFF[cause] ? `, because ${WHY_OFF[cause]}` : "";
   return `${name} ${words}${after}${why}${edges ? ` (${count(edges, "change")} in a second)` : ""}`;
 }
