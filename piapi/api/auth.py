@@ -163,12 +163,6 @@ def open_to_all(view: Callable[P, R]) -> Callable[P, R]:
     return view
 
 
-def leaves_query(view: Callable[P, R]) -> Callable[P, R]:
-    """The view is a page whose query is its scripts' business: what they show, and not what the server answers."""
-    view._leaves_query = True  # type: ignore[attr-defined]
-    return view
-
-
 def open_to_own_pages(view: Callable[P, R]) -> Callable[P, R]:
     """As `open_to_all`, except to what a browser does for a page of another site: it could log its visitors in."""
     check_query = _query_check(view)
@@ -255,8 +249,6 @@ def _authenticate_otherwise() -> None:
 
 def _query_check(view: Callable[..., Any], any_query: bool = False) -> Callable[[], None]:
     """A view without a query schema takes no parameter at all: one that is mistyped must not be passed over."""
-    if getattr(view, "_leaves_query", False):
-        return lambda: None
     parameters = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
     if any_query or any(parameter["in"] == "query" for parameter in parameters):
         return lambda: None
