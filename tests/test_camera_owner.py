@@ -188,8 +188,10 @@ def test_only_so_many_may_wait(owner: CameraOwner, camera: ScriptedCamera) -> No
         wait_until(owner, lambda: len(owner.jobs) == capture_queue.MOST_WAITING)
         with pytest.raises(CameraBusy):
             owner.take(StillRequest(), 5)
+        tick = pool.submit(owner.take_tick, StillRequest(), 5)
+        wait_until(owner, lambda: tick.done() or len(owner.jobs) > capture_queue.MOST_WAITING)
         camera.block.set()
-        assert all(one.result(10) for one in waiting)
+        assert all(one.result(10) for one in [*waiting, tick])
 
 
 def test_pictures_that_wait_fail_when_the_service_stops(camera: ScriptedCamera, clock: FakeClock) -> None:

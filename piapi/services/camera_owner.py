@@ -136,15 +136,18 @@ class CameraOwner:
         Raises CameraUnavailable, CameraBusy, and CameraTimeout when there is none within `timeout` seconds.
         """
         with self.jobs.place():
-            return self.take_tick(request, timeout)
+            return self._take(request, timeout)
 
     def take_tick(self, request: StillRequest | None, timeout: float) -> Taken:
-        """The same for a thread that is nobody's request, and so takes no place among these."""
+        """The same for a thread that is nobody's request: it takes no place among these, and finds none taken."""
+        return self._take(request, timeout, is_tick=True)
+
+    def _take(self, request: StillRequest | None, timeout: float, is_tick: bool = False) -> Taken:
         now = self._clock.monotonic()
         job = Job(request, now, now + timeout)
         if failure := self.failure:
             raise CameraUnavailable(failure)
-        self.jobs.add(job)
+        self.jobs.add(job, is_bounded=not is_tick)
         if self._stopping:  # too late: nobody takes it any more
             self.jobs.fail_all(CameraUnavailable(_STOPPING))
         try:

@@ -60,10 +60,10 @@ class CaptureQueue:
         finally:
             self._waiting.release()
 
-    def add(self, job: Job) -> None:
-        """Raises CameraBusy when too many wait for this camera."""
+    def add(self, job: Job, is_bounded: bool = True) -> None:
+        """Raises CameraBusy when too many wait for this camera; unless `is_bounded` is False, as for the few ticks."""
         with self._changed:
-            if len(self._jobs) >= MOST_WAITING:
+            if is_bounded and len(self._jobs) >= MOST_WAITING:
                 raise CameraBusy(f"{MOST_WAITING} pictures wait for this camera already.")
             self._jobs.append(job)
             self._changed.notify_all()
