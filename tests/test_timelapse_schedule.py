@@ -15,13 +15,13 @@ from piapi.services.timelapses.schedule import (
     due_runs,
     end_of_count,
     first_tick_at_or_after,
-    interval_us,
     next_due,
     position_of,
     tick_at_or_after,
     ticks_between,
 )
 from piapi.services.timelapses.window import Calendar, Place
+from piapi.storage.ledger import interval_us
 from piapi.timelapse import Window
 
 BERLIN = Place(52.52, 13.405, ZoneInfo("Europe/Berlin"))

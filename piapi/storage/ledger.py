@@ -99,8 +99,8 @@ class Job:
 
     @property
     def interval_us(self) -> int:
-        """Microseconds; whole ones, so that no tick ever drifts."""
-        return round(self.plan.interval_s * 1_000_000)
+        """From one tick to the next."""
+        return interval_us(self.plan.interval_s)
 
     @property
     def due(self) -> int:
@@ -115,6 +115,11 @@ class Job:
     def wall_time(self, tick: int) -> datetime:
         """When a tick is due, by the wall clock as it was seen last."""
         return from_micros((self.anchor_us or 0) + tick * self.interval_us)
+
+
+def interval_us(interval_s: float) -> int:
+    """In microseconds; whole ones, so that no tick ever drifts, and one at least."""
+    return max(round(interval_s * 1_000_000), 1)
 
 
 def from_micros(micros: int) -> datetime:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 from piapi.services.timelapses.window import SIGHT_DAYS, Calendar
-from piapi.storage.ledger import from_micros, to_micros
+from piapi.storage.ledger import from_micros, interval_us, to_micros
 
 #: No moment that is reckoned here is later.
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)
@@ -21,11 +21,6 @@ _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
 _PERIOD = 364 * _DAY
 """Whole weeks, so that each day of the week counts alike."""
-
-
-def interval_us(interval_s: float) -> int:
-    """In whole microseconds, one at least."""
-    return max(round(interval_s * _SECOND), 1)
 
 
 def position_of(index: int, interval_s: float) -> float:
