@@ -22,18 +22,21 @@ from benchmarks import (
     events,
     film,
     footprint,
+    lapse_memory,
     latency,
     mqtt,
     page,
     paging,
     pins,
     pulses,
+    rendering,
     restart,
     slow_viewer,
     snapshot,
     stalled,
     stored_photo,
     streaming,
+    ticks,
 )
 from benchmarks.lab import Lab
 from benchmarks.processes import CLIENT_CORE, CORES, Failed, Missing
@@ -54,6 +57,9 @@ BENCHMARKS: dict[str, Callable[[Lab], list[Row]]] = {
     "mqtt": mqtt.measure,
     "pulses": pulses.measure,
     "edges": edges.measure,
+    "ticks": ticks.measure,
+    "lapse-memory": lapse_memory.measure,
+    "rendering": rendering.measure,
     "film": film.measure,
     "page": page.measure,
 }
