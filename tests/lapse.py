@@ -77,9 +77,12 @@ class TickCamera:
     def expect(self, moment: float) -> None:
         """It is opened in time."""
 
-    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue]) -> Taken:
+    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue], begin_at: float) -> Taken:
+        pass_time = self.pass_time or self.clock.advance
+        if (wait_s := begin_at - self.clock.monotonic()) > 0:
+            pass_time(wait_s)
         exposed_at = self.clock.monotonic()
-        (self.pass_time or self.clock.advance)(self.takes_s)
+        pass_time(self.takes_s)
         if self.fails is not None:
             raise self.fails
         self.taken += 1

@@ -67,6 +67,38 @@ def test_equal_wishes_share_one_exposure_and_others_do_not(owner: CameraOwner, c
     assert camera.calls.count("capture") == 2
 
 
+def test_the_exposure_of_a_tick_waits_for_its_moment(
+    owner: CameraOwner, camera: ScriptedCamera, clock: FakeClock
+) -> None:
+    owner.take(None, 5)
+    begin_at = clock.monotonic() + 1
+    with ThreadPoolExecutor(2) as pool:
+        tick = pool.submit(owner.take_tick, StillRequest(), 5, begin_at)
+        wait_until(owner, lambda: len(owner.jobs) == 1)
+        later = pool.submit(owner.take_tick, StillRequest(), 5, begin_at + 1)
+        wait_until(owner, lambda: len(owner.jobs) == 2)
+        clock.advance(0.5)
+        owner._wake()
+        assert not tick.done() and "capture" not in camera.calls
+        clock.advance(0.5)
+        owner._wake()
+        assert begin_at < tick.result(10).picture.exposed_at < begin_at + 1
+        assert not later.done(), "one whose moment has not come does not share the exposure"
+        clock.advance(1)
+        owner._wake()
+        assert later.result(10).picture.exposed_at > begin_at + 1
+
+
+def test_a_tick_that_waits_for_its_moment_does_not_keep_a_stop_waiting(owner: CameraOwner, clock: FakeClock) -> None:
+    owner.take(None, 5)
+    with ThreadPoolExecutor(1) as pool:
+        tick = pool.submit(owner.take_tick, StillRequest(), 5, clock.monotonic() + 1)
+        wait_until(owner, lambda: len(owner.jobs) == 1)
+        owner.close()
+        with pytest.raises(CameraUnavailable):
+            tick.result(10)
+
+
 def test_the_camera_runs_only_while_it_is_needed_and_a_little_longer(
     owner: CameraOwner, camera: ScriptedCamera, clock: FakeClock
 ) -> None:

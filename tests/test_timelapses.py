@@ -51,6 +51,19 @@ def test_ticks_do_not_drift_however_long_a_picture_takes(bench: Bench) -> None:
     assert rows[-1].due_at - rows[0].due_at == timedelta(seconds=49)
 
 
+@pytest.mark.parametrize("takes_s", [0.01, 0.995])
+def test_every_picture_begins_at_its_moment_and_not_before(bench: Bench, takes_s: float) -> None:
+    bench.camera.takes_s = takes_s  # the longer one ends when the next tick could have been handed out already
+    made = bench.start(interval_s=1.0, count=20)
+    began = bench.get(made).started_at
+    bench.run(30)
+    rows = bench.ledger(made)
+    assert began is not None
+    ends = [(row.captured_at - began).total_seconds() for row in rows if row.captured_at]
+    assert [round(end_s - takes_s, 3) for end_s in ends] == list(range(20))
+    assert {row.lateness_ms for row in rows} == {0.0}
+
+
 def test_a_picture_that_takes_longer_than_the_interval_costs_ticks_and_delays_none(bench: Bench) -> None:
     bench.camera.takes_s = 2.5
     made = bench.start(interval_s=1.0, count=9)

@@ -138,13 +138,15 @@ class CameraOwner:
         with self.jobs.place():
             return self._take(request, timeout)
 
-    def take_tick(self, request: StillRequest | None, timeout: float) -> Taken:
-        """The same for a thread that is nobody's request: it takes no place among these, and finds none taken."""
-        return self._take(request, timeout, is_tick=True)
+    def take_tick(self, request: StillRequest | None, timeout: float, begin_at: float = 0.0) -> Taken:
+        """The same for a thread that is nobody's request: it takes no place among these, and finds none taken. The
+        exposure of a still begins at `begin_at`, on the monotonic clock, or as soon after as can be: the camera waits
+        for it."""
+        return self._take(request, timeout, begin_at, is_tick=True)
 
-    def _take(self, request: StillRequest | None, timeout: float, is_tick: bool = False) -> Taken:
+    def _take(self, request: StillRequest | None, timeout: float, begin_at: float = 0.0, is_tick: bool = False) -> Taken:
         now = self._clock.monotonic()
-        job = Job(request, now, now + timeout)
+        job = Job(request, now, now + timeout, begin_at)
         if failure := self.failure:
             raise CameraUnavailable(failure)
         self.jobs.add(job, is_bounded=not is_tick)
@@ -207,7 +209,8 @@ class CameraOwner:
             self._apply()
         late = CameraTimeout("The camera delivered nothing in time.")
         self.jobs.settle(self.jobs.late(self._clock.monotonic()), late)
-        if (request := self.jobs.next_still()) is not None:
+        if (job := self.jobs.next_still()) is not None and (request := job.request) is not None:
+            self._wait_until(job.begin_at)
             self._capture(request)
         elif self.jobs or self.feed.viewers:
             self._last_needed = self._clock.monotonic()
@@ -238,11 +241,16 @@ class CameraOwner:
                 raise
             log.warning("camera %s: controls that were set do not fit it any more: %s", self.name, error)
 
+    def _wait_until(self, moment: float) -> None:
+        with self._changed:
+            while not self._stopping and (wait := moment - self._clock.monotonic()) > 0:
+                self._clock.wait(self._changed, wait)
+
     def _capture(self, request: StillRequest) -> None:
         """One capture for all that ask for the same; its live frames serve the others."""
         now = self._last_needed = self._clock.monotonic()
         exposure_s = self._exposure_s(request)
-        asked = self.jobs.asking_for(request)
+        asked = self.jobs.asking_for(request, now)
         served = [job for job in asked if job.deadline >= now + exposure_s]
         if len(served) < len(asked):  # they waited too long behind others, which is no fault of the camera
             late = CameraTimeout("Other pictures were taken first, and no time is left for this one.")

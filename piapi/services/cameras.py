@@ -147,11 +147,12 @@ class CameraService:
         request = StillRequest(across, down, dict(controls), raw)
         return self._taken(request, {**self._settings.controls, **controls})
 
-    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue]) -> Taken:
-        """A still for a time-lapse. It takes no place among the requests that wait for cameras."""
+    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue], begin_at: float) -> Taken:
+        """A still for a time-lapse, exposed at `begin_at` or as soon after as can be, a moment of the monotonic clock.
+        It takes no place among the requests that wait for cameras."""
         across, down = self._turned(width, height)
         request = StillRequest(across, down, dict(controls))
-        return self._taken(request, {**self._settings.controls, **controls}, is_tick=True)
+        return self._taken(request, {**self._settings.controls, **controls}, begin_at)
 
     def still_size(self, width: int, height: int, across: int, down: int) -> tuple[int, int]:
         """The size in pixels of the file of a picture of `across` by `down`: as asked for by `width` and `height`, in
@@ -182,7 +183,7 @@ class CameraService:
 
     def look(self, controls: Mapping[str, ControlValue]) -> Mapping[str, ControlValue]:
         """What the camera says of its next live frame."""
-        return self._taken(None, {**self._settings.controls, **controls}, is_tick=True).picture.metadata
+        return self._taken(None, {**self._settings.controls, **controls}, 0.0).picture.metadata
 
     @property
     def controls(self) -> Mapping[str, Control]:
@@ -201,12 +202,15 @@ class CameraService:
         return self.owner.capabilities.model if self.owner.capabilities else None
 
     def _taken(
-        self, request: StillRequest | None, controls: Mapping[str, ControlValue], is_tick: bool = False
+        self, request: StillRequest | None, controls: Mapping[str, ControlValue], begin_at: float | None = None
     ) -> Taken:
+        """`begin_at` None: for a request."""
         began, outcome = self._clock.monotonic(), "ok"
-        take = self.owner.take_tick if is_tick else self.owner.take
+        timeout = self._timeout(controls)
         try:
-            return take(request, self._timeout(controls))
+            if begin_at is None:
+                return self.owner.take(request, timeout)
+            return self.owner.take_tick(request, timeout, begin_at)
         except HardwareError as error:
             outcome = type(error).__name__
             raise

@@ -35,6 +35,8 @@ class Job:
     request: StillRequest | None
     asked_at: float
     deadline: float
+    begin_at: float = 0.0
+    """No exposure of a still that begins before this will do."""
     result: Future[Taken] = field(default_factory=Future)
 
 
@@ -68,15 +70,15 @@ class CaptureQueue:
             self._jobs.append(job)
             self._changed.notify_all()
 
-    def next_still(self) -> StillRequest | None:
-        """What the first of those who want a still wants."""
+    def next_still(self) -> Job | None:
+        """The first of those who want a still."""
         with self._changed:
-            return next((job.request for job in self._jobs if job.request is not None), None)
+            return next((job for job in self._jobs if job.request is not None), None)
 
-    def asking_for(self, request: StillRequest) -> list[Job]:
-        """All who want just this."""
+    def asking_for(self, request: StillRequest, now: float) -> list[Job]:
+        """All for whom a still like this will do whose exposure begins now."""
         with self._changed:
-            return [job for job in self._jobs if job.request == request]
+            return [job for job in self._jobs if job.request == request and job.begin_at <= now]
 
     def served_by_frame(self, exposed_at: float) -> list[Job]:
         """All for whom a live frame exposed then will do."""

@@ -35,6 +35,10 @@ CLOCK_EVERY_S = 2
 #: Seconds before its next frame for which a camera is opened: it takes about one, and its exposure settles.
 LEAD_S = 3.0
 
+#: Microseconds before it is due at which a tick is handed out: what has to be done first is done then, and the camera
+#: waits for the moment itself.
+EARLY_US = 10_000
+
 #: Seconds that a camera may take to open before a job that begins now begins without it.
 OPENING_S = 5
 
@@ -127,7 +131,7 @@ class ActiveJob:
         if tick is None:
             return self._end_when_quiet(now_us)
         due_us = course.due_us(tick)
-        if due_us > now_us:
+        if due_us - now_us > (EARLY_US if self.in_flight is None else 0):
             return self._until(tick, due_us, now_us)
         last, allowed_us = course.last_due(now_us), self._allowed_us()
         if last > tick or now_us - due_us > allowed_us:
@@ -150,6 +154,7 @@ class ActiveJob:
     def _until(self, tick: int, due_us: int, now_us: int) -> Decision:
         """Nothing is due yet."""
         job, course = self.job, self.course
+        early_us = due_us - EARLY_US
         if not self.is_short_of_space:
             if job.settled < 0 and tick == 0 and due_us - now_us > SECOND_US and job.plan.start_at:
                 self.become("scheduled", None)
@@ -159,7 +164,8 @@ class ActiveJob:
             else:
                 self.become("running", None)
         warm_us = due_us - round(LEAD_S * SECOND_US)
-        again_us = min(due_us if now_us >= warm_us else warm_us, now_us + LOOK_EVERY_S * SECOND_US)
+        look_us = max(now_us, course.due_us(course.reached)) + LOOK_EVERY_S * SECOND_US
+        again_us = min(look_us, *(at_us for at_us in (warm_us, early_us, due_us) if at_us > now_us))
         return Decision(again_us, expect_us=due_us if now_us >= warm_us else None)
 
     def _end_when_quiet(self, now_us: int) -> Decision:

@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 class TickCamera(ExposedCamera, Protocol):
     """What is asked of a camera here; `services.cameras.CameraService` is one."""
 
-    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue]) -> Taken:
-        """A still whose exposure begins after this call. Raises HardwareError, Invalid."""
+    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue], begin_at: float) -> Taken:
+        """A still whose exposure begins after this call, and not before `begin_at`, a moment of the monotonic clock.
+        Raises HardwareError, Invalid."""
 
     def still_size(self, width: int, height: int, across: int, down: int) -> tuple[int, int]:
         """The size of the file of a picture of `across` by `down` pixels, when `width` and `height` were wished."""
@@ -82,7 +83,7 @@ class Taker:
             self._thread.join(timeout)
 
     def give(self, tick: Tick) -> None:
-        """One is due now."""
+        """One is due, now or in a moment."""
         with self._changed:
             self._ticks.append(tick)
             self._changed.notify_all()
@@ -113,7 +114,8 @@ class Taker:
         plan = ticks[0].active.job.plan
         try:
             controls = self._exposing.controls(ticks[0].active, self._camera)
-            taken = self._camera.take_tick(plan.width, plan.height, controls)
+            begin_at = max(tick.due_us for tick in ticks) / SECOND_US
+            taken = self._camera.take_tick(plan.width, plan.height, controls, begin_at)
         except Exception as error:  # noqa: BLE001 — whatever it was, the series goes on with the next tick
             if not isinstance(error, PiApiError):
                 log.exception("camera %s: fault while capturing a tick", self._camera.name)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One that is due now, for whoever captures."""
+    """One that is due, now or in a moment, for whoever captures."""
 
     active: ActiveJob
     index: int
