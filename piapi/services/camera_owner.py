@@ -144,7 +144,9 @@ class CameraOwner:
         for it."""
         return self._take(request, timeout, begin_at, is_tick=True)
 
-    def _take(self, request: StillRequest | None, timeout: float, begin_at: float = 0.0, is_tick: bool = False) -> Taken:
+    def _take(
+        self, request: StillRequest | None, timeout: float, begin_at: float = 0.0, is_tick: bool = False
+    ) -> Taken:
         now = self._clock.monotonic()
         job = Job(request, now, now + timeout, begin_at)
         if failure := self.failure:
