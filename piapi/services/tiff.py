@@ -12,6 +12,9 @@ from fractions import Fraction
 Value = str | bytes | int | Fraction
 """As ASCII, UNDEFINED, SHORT (0 to 65,535) and RATIONAL (0 and above)."""
 
+Field = tuple[int, int, bytes]
+"""Type, count, and the bytes of a value."""
+
 _HEAD = struct.pack("<2sHI", b"II", 42, 8)
 _ENTRY = struct.Struct("<HHI4s")
 _COUNT = struct.Struct("<H")
@@ -29,15 +32,13 @@ _LARGEST = (1 << 32) - 1
 def tiff(tags: Mapping[int, Value], pointer: int, more: Mapping[int, Value]) -> bytes:
     """A file with one directory of `tags`, in which tag `pointer` leads to a second one, `more`."""
     fields = {tag: _field(value) for tag, value in tags.items()}
-    fields[pointer] = (_LONG, 1, bytes(_OFFSET.size))
-    end = len(_HEAD) + len(_directory(fields, len(_HEAD)))
+    end = len(_HEAD) + _size(fields) + _ENTRY.size
     fields[pointer] = (_LONG, 1, _OFFSET.pack(end))
     second = {tag: _field(value) for tag, value in more.items()}
     return b"".join((_HEAD, _directory(fields, len(_HEAD)), _directory(second, end)))
 
 
-def _field(value: Value) -> tuple[int, int, bytes]:
-    """Type, count, and the bytes of it."""
+def _field(value: Value) -> Field:
     match value:
         case str():
             text = value.encode("ascii", "replace") + b"\0"
@@ -50,7 +51,13 @@ def _field(value: Value) -> tuple[int, int, bytes]:
             return _RATIONAL, 1, struct.pack("<II", min(value.numerator, _LARGEST), value.denominator)
 
 
-def _directory(fields: Mapping[int, tuple[int, int, bytes]], at: int) -> bytes:
+def _size(fields: Mapping[int, Field]) -> int:
+    """Bytes of a directory, with what does not fit into its entries."""
+    behind = sum(len(data) + len(data) % 2 for _kind, _count, data in fields.values() if len(data) > _INLINE)
+    return _COUNT.size + len(fields) * _ENTRY.size + _OFFSET.size + behind
+
+
+def _directory(fields: Mapping[int, Field], at: int) -> bytes:
     """The last one of its chain, as it stands at this offset: entries by tag, then what does not fit into them."""
     behind = at + _COUNT.size + len(fields) * _ENTRY.size + _OFFSET.size
     entries, values = [_COUNT.pack(len(fields))], []

@@ -28,13 +28,14 @@ class FrameFiles:
     def __init__(self, folder: Path, floor_bytes: int) -> None:
         self._data = folder
         self._folder = folder / "timelapses"
+        self._incoming = folder / "incoming"
         self._floor_bytes = floor_bytes
 
     def prepare(self) -> None:
         """Make the folder, durably. Raises StorageError."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._data / "incoming").mkdir(exist_ok=True)
+            self._incoming.mkdir(exist_ok=True)
             sync_folder(self._data)
         except OSError as error:
             raise in_words(error) from error
@@ -58,7 +59,7 @@ class FrameFiles:
     def write_frame(self, job: Job, index: int, data: bytes) -> None:
         """Put a frame into its place: synced when this returns. Raises StorageFull."""
         require_space(self._data, len(data), self._floor_bytes)
-        write_durably(self.place(job.id, index), data, self._data / "incoming", unique=job.id)
+        write_durably(self.place(job.id, index), data, self._incoming, unique=job.id)
 
     def remove_frame(self, job: Job, index: int) -> None:
         """Take a frame away that has no row; with the folders that it has made, where its job was removed meanwhile."""

@@ -63,6 +63,8 @@ class Filming:
         """The last tick that is in the film, or cannot be."""
         self._later: set[ActiveJob] = set()
         """Jobs whose film could not be written just now."""
+        self._unread: dict[ActiveJob, MendingWriter] = {}
+        """Films that were there before this process, and have not been read to the end."""
         self._is_stopping = False
         self._thread: threading.Thread | None = None
 
@@ -97,6 +99,7 @@ class Filming:
             self._writers.pop(active, None)
             self._filmed.pop(active, None)
             self._later.discard(active)
+            self._unread.pop(active, None)
             self._changed.notify_all()
 
     def film(self, active: ActiveJob) -> FilmFile:
@@ -175,20 +178,18 @@ class Filming:
                 active.film_done(writer.extent())
             with self._changed:
                 self._writers.pop(active, None)
+                self._unread.pop(active, None)
                 self._changed.notify_all()
             self._on_done(active)
 
     def _check(self) -> ActiveJob | None:
         """Read what is in the films since before this process, a segment at a time while nothing else is to do; a job
         in whose film something is damaged. Where no frames are kept there is nothing to mend it from."""
-        with self._changed:
-            mendable = [
-                (active, writer)
-                for active, writer in self._writers.items()
-                if active.job.plan.video.keep_frames and active not in self._later
-            ]
-        for active, writer in mendable:
-            while not self._is_stopping and not self._wanted and writer.check():
+        for active, writer in list(self._unread.items()):
+            while not self._is_stopping and not self._wanted and active not in self._later:
+                if not writer.check():
+                    self._unread.pop(active, None)
+                    break
                 if writer.holes:
                     return active
         return self._next()
@@ -241,6 +242,8 @@ class Filming:
             last = -1 if writer.last_index is None else writer.last_index
             with self._changed:
                 self._filmed[active] = last
+                if active.job.plan.video.keep_frames:
+                    self._unread[active] = writer
         with self._changed:
             self._writers[active] = writer
         for idle in list(self._writers.values())[:-MOST_ENCODERS]:
