@@ -29,7 +29,8 @@ export class Film {
     this.#address = links.video;
     show(this.#video, video.frames > 0);
     write(byId("film-heading"), hasEnded ? "The film" : "The film so far");
-    write(byId("film-words"), video.frames ? `${duration(video.duration_s)}, ${count(video.frames, "frame")}, ${size(video.size_bytes)}` : "There is no frame yet.");
+    const words = `${duration(video.duration_s)}, ${count(video.frames, "frame")}, ${size(video.size_bytes)}`;
+    write(byId("film-words"), video.frames ? words : "There is no frame yet.");
     const file = byId("film-file");
     file.href = links.video;
     file.download = `${id}.mp4`;

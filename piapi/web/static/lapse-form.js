@@ -11,6 +11,8 @@ const CALM_MS = 300;
 const AGAIN_MS = 3000;
 const DAY_MS = 86_400_000;
 
+const LESS = "take fewer or smaller frames, or do not keep them";
+
 /** The form; `made(timelapse)` is called with what it began. */
 export class LapseForm {
   #form = byId("plan");
@@ -27,9 +29,9 @@ export class LapseForm {
     }
     this.#form.addEventListener("input", (event) => this.#changed(event.target));
     this.#form.addEventListener("submit", (event) => { event.preventDefault(); this.#create(); });
-    byId("use-clock").addEventListener("click", () => { this.#field("window").value = "clock"; this.#changed(); this.#field("window").focus(); });
+    byId("use-clock").addEventListener("click", () => this.#useClock());
     live.addEventListener("lost", () => this.#lose());
-    live.addEventListener("found", () => this.#changed());
+    live.addEventListener("found", () => { byId("create").disabled = this.#isBusy; this.#changed(); });
     this.#fill(PLAIN);
   }
 
@@ -64,6 +66,12 @@ export class LapseForm {
     this.#changed();
   }
 
+  #useClock() {
+    this.#field("window").value = "clock";
+    this.#field("window").focus();
+    this.#changed();
+  }
+
   #offerSizes() {
     const camera = this.#cameras.find(({ id }) => id === this.#field("camera").value);
     const sizes = camera?.resolutions || [];
@@ -95,12 +103,17 @@ export class LapseForm {
   #plan() {
     const field = (name) => this.#field(name);
     const times = (name) => { const number = numberIn(field(name)); return number && number * Number(field(`${name}_unit`).value); };
-    const end = { count: () => ({ count: numberIn(field("count")) }), duration: () => ({ duration_s: times("duration") }), until: () => ({ until: timeIn(field("until")) }) };
+    const ends = {
+      count: ["count", numberIn(field("count"))],
+      duration: ["duration_s", times("duration")],
+      until: ["until", timeIn(field("until"))],
+    };
+    const [end, value] = ends[field("end").value];
     const [width, height] = field("size").value.split("x").map(Number);
     return {
       name: field("name").value.trim() || undefined,
       interval_s: times("interval"),
-      ...end[field("end").value](),
+      [end]: value,
       start_at: timeIn(field("start")),
       window: this.#window(),
       ...(height ? { width, height } : {}),
@@ -131,18 +144,21 @@ export class LapseForm {
     } catch (error) {
       if (asking.signal.aborted) return;
       if (error instanceof Problem && error.errors.length) this.#refuse(error);
-      else this.#waiting = setTimeout(() => this.#estimate(), AGAIN_MS);
+      else {
+        if (error instanceof Problem) write(byId("fits"), error.message);
+        this.#waiting = setTimeout(() => this.#estimate(), AGAIN_MS);
+      }
     }
   }
 
   #drawEstimate(found) {
-    const figures = { frames: found.frames.toLocaleString(), film: duration(found.video_s), size: size(found.size_bytes), ends: moment(found.ends_at) };
+    const frames = found.frames.toLocaleString();
+    const figures = { frames, film: duration(found.video_s), size: size(found.size_bytes), ends: moment(found.ends_at) };
     for (const [name, text] of Object.entries(figures)) write(document.querySelector(`[data-figure="${name}"]`), text);
     document.querySelector('[data-figure="ends"]').title = fullMoment(found.ends_at);
     byId("estimate").dataset.look = "now";
     byId("fits").dataset.look = found.fits ? "good" : "bad";
-    write(byId("fits"), found.fits ? "There is room for it." : "There is no room for it: take fewer or smaller frames, or do not keep them.");
-    byId("create").disabled = this.#isBusy || !live.connected;
+    write(byId("fits"), found.fits ? "There is room for it." : `There is no room for it: ${LESS}.`);
   }
 
   /** What is wrong is told beside its field, and no figures stand there that belong to something else. */

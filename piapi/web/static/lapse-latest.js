@@ -5,7 +5,7 @@
 
 import { show } from "./dom.js";
 
-/** A <canvas> of this width, in pixels, that shows the latest frame. Hidden while there is none. */
+/** A <canvas> of this width, in pixels, that shows the latest frame. Hidden until there is one. */
 export class Latest {
   #canvas;
   #width;
@@ -22,9 +22,8 @@ export class Latest {
     if (frames === this.#shown) return;
     this.#shown = frames;
     const picture = frames > 0 && await fetched(links.latest, this.#width).catch(() => null);
-    if (frames !== this.#shown) return;
-    show(this.#canvas, Boolean(picture));
-    if (!picture) return;
+    if (!picture || frames !== this.#shown) return;
+    show(this.#canvas);
     [this.#canvas.width, this.#canvas.height] = [picture.width, picture.height];
     this.#canvas.getContext("2d").drawImage(picture, 0, 0);
     picture.close();

@@ -66,7 +66,8 @@ export class Renders {
   async #make() {
     const key = newKey();
     const { fps, width, every_nth: nth, codec, deflicker, timestamp } = this.#form.elements;
-    const body = { fps: numberIn(fps), width: numberIn(width), every_nth: numberIn(nth), codec: codec.value, deflicker: deflicker.checked, timestamp: timestamp.checked };
+    const numbers = { fps: numberIn(fps), width: numberIn(width), every_nth: numberIn(nth) };
+    const body = { ...numbers, codec: codec.value, deflicker: deflicker.checked, timestamp: timestamp.checked };
     clearFaults(this.#form);
     await whileBusy(this.#form.querySelector("[type=submit]"), async () => {
       try {
@@ -88,10 +89,13 @@ class RenderRow {
     this.state = el("strong");
     this.words = el("small");
     this.progress = el("progress", { max: 1, "aria-label": "Progress of the film" });
-    this.cancel = el("button", { type: "button", class: "btn btn-outline-secondary", data: { command: "" }, onclick: () => this.#cancel(render, changed) }, "Cancel");
-    this.file = el("a", { class: "btn btn-outline-secondary", download: `${render.timelapse}-${render.id}.mp4` }, icon("download"), " Download");
+    const look = "btn btn-outline-secondary";
+    const cancel = () => this.#cancel(render, changed);
+    this.cancel = el("button", { type: "button", class: look, data: { command: "" }, onclick: cancel }, "Cancel");
+    this.file = el("a", { class: look, download: `${render.timelapse}-${render.id}.mp4` }, icon("download"), " Download");
+    const wish = el("small", { title: fullMoment(render.created_at) }, `${moment(render.created_at)}: ${wishWords(render)}`);
     this.node = el("div", { class: "row-item render", data: { render: render.id } },
-      el("div", { class: "row-text" }, this.state, this.words, el("small", { title: fullMoment(render.created_at) }, `${moment(render.created_at)}: ${wishWords(render)}`), this.progress), this.cancel, this.file);
+      el("div", { class: "row-text" }, this.state, this.words, wish, this.progress), this.cancel, this.file);
   }
 
   take(render, mayCancel) {

@@ -5,6 +5,7 @@ import { byId, el, show, whileBusy, write } from "./dom.js";
 import { count, fullMoment, moment } from "./words.js";
 
 const AT_ONCE = 200;
+const MOST_FOLLOWED = 5000;
 const BAR_PX = 4;
 const HEIGHT_PX = 96;
 const FULL_LATE_MS = 100;
@@ -26,6 +27,7 @@ const late = (ms) => (ms === null ? "" : `${Math.round(ms).toLocaleString()} ms`
 export class Ticks {
   #ticks = [];
   #older = null;
+  #isWhole = true;
   #fetching = null;
   #canvas = byId("ticks");
 
@@ -33,7 +35,8 @@ export class Ticks {
     new ResizeObserver(() => this.#paint()).observe(this.#canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => requestAnimationFrame(() => this.#draw()));
     for (const name of ["pointermove", "pointerdown"]) this.#canvas.addEventListener(name, (event) => this.#tell(event));
-    byId("older").querySelector("button").addEventListener("click", ({ currentTarget }) => whileBusy(currentTarget, () => this.#loadOlder()));
+    const older = byId("older").querySelector("button");
+    older.addEventListener("click", () => whileBusy(older, () => this.#loadOlder()));
   }
 
   /** Fetch what came since the last time. One call at a time. */
@@ -55,13 +58,23 @@ export class Ticks {
     }
     if (fresh.length === 0) return;
     this.#ticks.push(...fresh.reverse());
+    if (this.#ticks.length > MOST_FOLLOWED) this.#cut();
+    this.#isWhole &&= !this.#older;
     this.#draw();
+  }
+
+  /** A page that is left open for days must not grow for ever: it follows the newest ones. */
+  #cut() {
+    this.#ticks = this.#ticks.slice(-MOST_FOLLOWED);
+    this.#older = null;
+    this.#isWhole = false;
   }
 
   async #loadOlder() {
     const page = await api("GET", this.#older);
     this.#ticks.unshift(...page.items.reverse());
     this.#older = page.links.next;
+    this.#isWhole = !this.#older;
     this.#draw();
   }
 
@@ -88,7 +101,8 @@ export class Ticks {
       to.fillRect(0, 0, 32, 32);
       return el("li", {}, swatch, el("span", {}, `${number.toLocaleString()} ${words}`));
     }));
-    const which = this.#older ? `The last ${count(this.#ticks.length, "tick")}` : count(this.#ticks.length, "tick");
+    const which = this.#isWhole ? "Every tick" : `The last ${count(this.#ticks.length, "tick")}`;
+    write(byId("ticks-heading"), which);
     this.#canvas.setAttribute("aria-label", `${which}: ${sums.map(([[words], number]) => `${number} ${words}`).join("; ")}`);
   }
 
@@ -130,7 +144,9 @@ export class Ticks {
 
   #tell({ offsetX }) {
     const tick = this.#ticks[Math.floor(offsetX / this.#barWidth) * this.#perBar];
-    if (tick) write(byId("tick-told"), `Tick ${tick.index}, ${fullMoment(tick.due_at)}: ${kindOf(tick)[0]}${tick.lateness_ms === null ? "" : `, ${late(tick.lateness_ms)} late`}`);
+    if (!tick) return;
+    const lateness = tick.lateness_ms === null ? "" : `, ${late(tick.lateness_ms)} late`;
+    write(byId("tick-told"), `Tick ${tick.index}, ${fullMoment(tick.due_at)}: ${kindOf(tick)[0]}${lateness}`);
   }
 }
 

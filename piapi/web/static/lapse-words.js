@@ -47,10 +47,18 @@ export const seconds = (value) => (value < 60 ? `${Number(value.toFixed(1))} s` 
 
 /** Garden: every 5 s, 720 frames. */
 export function planWords(lapse) {
-  const end = lapse.count !== null ? count(lapse.count, "frame") : lapse.duration_s !== null ? `for ${seconds(lapse.duration_s)}` : `until ${moment(lapse.until)}`;
-  const { window } = lapse;
-  const days = window && window.days.length < 7 ? ` on ${window.days.map(title).join(", ")}` : "";
-  return `${title(lapse.camera)}${lapse.emulated ? " (simulated)" : ""}: every ${seconds(lapse.interval_s)}, ${end}${window ? `, from ${edgeWords(window.from)} to ${edgeWords(window.to)}${days}` : ""}`;
+  const camera = `${title(lapse.camera)}${lapse.emulated ? " (simulated)" : ""}`;
+  return `${camera}: every ${seconds(lapse.interval_s)}, ${endWords(lapse)}${lapse.window ? windowWords(lapse.window) : ""}`;
+}
+
+function endWords(lapse) {
+  if (lapse.count !== null) return count(lapse.count, "frame");
+  return lapse.duration_s !== null ? `for ${seconds(lapse.duration_s)}` : `until ${moment(lapse.until)}`;
+}
+
+function windowWords({ from, to, days }) {
+  const some = days.length < 7 ? ` on ${days.map(title).join(", ")}` : "";
+  return `, from ${edgeWords(from)} to ${edgeWords(to)}${some}`;
 }
 
 const EDGE = /^([a-z]+)(?:([+-])(\d\d):(\d\d))?$/;

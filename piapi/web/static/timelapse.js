@@ -79,7 +79,8 @@ function draw() {
   write(byId("figures"), progressWords(lapse));
   write(byId("plan"), planWords(lapse));
   const { p50, max } = lapse.lateness_ms;
-  write(byId("lateness"), p50 === null ? "" : `Half of the frames were at most ${Math.round(p50)} ms late, the latest one ${Math.round(max)} ms.`);
+  const lateness = `Half of the frames were at most ${Math.round(p50)} ms late, the latest one ${Math.round(max)} ms.`;
+  write(byId("lateness"), p50 === null ? "" : lateness);
   drawCommands();
   tick();
 }
@@ -145,7 +146,8 @@ const openEnd = sheet("end", (fields) => {
   const ends = { count: numberIn(fields.count), duration_s: minutes && minutes * 60, until: timeIn(fields.until) };
   return { [fields.end.value]: ends[fields.end.value] ?? null };
 });
-const openName = sheet("name", (fields) => { fields.name.value = lapse.name || ""; }, (fields) => ({ name: fields.name.value.trim() || null }));
+const openName = sheet("name", (fields) => { fields.name.value = lapse.name || ""; },
+  (fields) => ({ name: fields.name.value.trim() || null }));
 
 function onPress(id, run) {
   byId(id).addEventListener("click", () => run(byId(id)));

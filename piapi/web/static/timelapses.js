@@ -18,6 +18,7 @@ const section = byId("lapses");
 const cards = new Map();
 let next = null;
 let isLong = false;
+let asked = 0;
 let refreshing = null;
 
 class LapseCard {
@@ -37,7 +38,8 @@ class LapseCard {
     this.node = el("article", { class: "lapse panel", data: { lapse: id }, "aria-labelledby": `lapse-${id}` },
       el("a", { class: "lapse-link", href: `/timelapses/${id}` },
         el("div", { class: "lapse-frame" }, icon("film"), image),
-        el("div", { class: "lapse-text" }, this.name, el("p", { class: "lapse-line" }, this.picture, this.state), this.reason, this.progress, this.figures, this.next, this.plan)));
+        el("div", { class: "lapse-text" }, this.name, el("p", { class: "lapse-line" }, this.picture, this.state),
+          this.reason, this.progress, this.figures, this.next, this.plan)));
   }
 
   take(lapse) {
@@ -97,9 +99,11 @@ function order(ids) {
 }
 
 async function load() {
+  const mine = ++asked;
   clearTimeout(refreshing);
   try {
     const found = await api("GET", `/timelapses?limit=${PAGE}`);
+    if (mine !== asked) return;
     const ids = found.items.map((item) => item.id);
     if (!isLong) next = found.links.next;
     if (!found.links.next) [...cards.keys()].filter((id) => !ids.includes(id)).forEach(forget);
