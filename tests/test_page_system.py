@@ -309,7 +309,7 @@ def test_every_page_says_that_the_hardware_is_simulated(anna: Visitor) -> None:
     page = anna.context.new_page()
     for path in PAGES:
         page.goto(path)
-        expect(page.get_by_role("note").filter(has_text="Simulated hardware")).to_be_visible()
+        expect(page.get_by_label("Simulated", exact=True)).to_be_visible()
 
 
 def test_nothing_is_wider_than_a_small_phone(anna: Visitor) -> None:

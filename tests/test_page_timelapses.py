@@ -236,7 +236,7 @@ def test_all_faults_of_a_window_are_told_at_once(visit: Callable[..., Visitor]) 
     page.get_by_label("At what time of day").select_option("by the clock")
     page.get_by_label("From", exact=True).fill("")
     for day in ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"):
-        page.locator(".day", has_text=day).click()
+        page.locator(".weekday", has_text=day).click()
     expect(page.locator('[data-pointer="/window/from"] .field-fault')).to_be_visible()
     expect(page.locator('[data-pointer="/window/days"] .field-fault')).to_be_visible()
 

@@ -47,12 +47,13 @@ def send(name: str, version: str) -> Response:
 
 def _compressed(name: str, kind: str) -> Response:
     takes = request.accept_encodings["gzip"] > 0
-    response = Response(_gzipped(name) if takes else _read(name), content_type=f"{kind}; charset=utf-8")
+    body = _gzipped(name) if takes else _read(name)
+    response = Response(body, content_type=f"{kind}; charset=utf-8")
     if takes:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
     response.set_etag(f"{digest()}-{'gzip' if takes else 'plain'}")
-    response.make_conditional(request)
+    response.make_conditional(request, accept_ranges=True, complete_length=len(body))
     return response
 
 

@@ -127,6 +127,7 @@ const WORDS = {
     (data, name) => `A photo of ${name} was removed${WHY_REMOVED[data.cause] ? `: ${WHY_REMOVED[data.cause]}` : ""}`,
   ],
   "pin.changed": ["lightbulb", level],
+  "render.removed": ["film", () => "A film rendered again was removed"],
   "render.state": ["film", (data) => `A film ${RENDER_STATES[data.state] || data.state}${because(data.detail)}`],
   "session.created": ["person", (data, name, by) => `${by} logged in${data.address ? ` from ${data.address}` : ""}`],
   "session.removed": ["person", (data, name, by) => `${by} logged out${data.everywhere ? " everywhere" : ""}`],

@@ -14,7 +14,7 @@ const TYPES = [
   "actuation.unknown", "auth.failed", "camera.configured", "camera.state", "command.accepted", "command.refused",
   "door.auto_close_suspended", "door.left_open", "door.lock", "door.moved_unasked", "door.pressed", "door.released",
   "door.sensor", "door.state", "operation.state", "pairing.created", "pairing.redeemed", "pairing.removed",
-  "photo.captured", "photo.changed", "photo.recovered", "photo.removed", "pin.changed", "render.state",
+  "photo.captured", "photo.changed", "photo.recovered", "photo.removed", "pin.changed", "render.removed", "render.state",
   "session.created", "session.removed", "storage.low", "storage.mended", "storage.ok", "system.started",
   "system.stopped", "timelapse.changed", "timelapse.created", "timelapse.missed", "timelapse.removed",
   "timelapse.state", "token.created", "token.revoked", "user.changed", "user.created", "user.removed",

@@ -82,8 +82,8 @@ class Tile {
 
   take(photo) {
     show(this.pin, photo.pinned);
-    write(this.label, photo.label || "");
-    const words = [title(photo.camera), clock.format(new Date(photo.captured_at)), photo.label, photo.pinned && "pinned"];
+    write(this.label, labelOf(photo));
+    const words = [title(photo.camera), clock.format(new Date(photo.captured_at)), labelOf(photo), photo.pinned && "pinned"];
     this.link.setAttribute("aria-label", words.filter(Boolean).join(", "));
   }
 
@@ -117,3 +117,6 @@ function arrange(parent, nodes) {
     else parent.insertBefore(node, at);
   }
 }
+
+/** The pictures beside a door's operation are labelled with its number, which says nothing to people. */
+const labelOf = ({ label }) => (label?.startsWith("operation-") ? "Door" : label || "");
