@@ -113,6 +113,16 @@ def test_a_month_with_crashes_jumps_and_full_disks_loses_no_tick_silently(
     bench.close()
 
 
+def test_hours_do_so_too(memory: Path, fuse: Fuse, chance: random.Random) -> None:
+    bench = slides(memory)
+    made = bench.start(interval_s=INTERVAL_S, count=9_000)
+    mishaps = [*chance.sample(INSTANTS[:-2], 10), *["jump"] * JUMPS, *["full"] * FULL]
+    chance.shuffle(mishaps)
+    live_through(mishaps, 9_000, bench, fuse, chance)
+    assert {row.cause for row in assert_whole(bench, made, 9_000)} == {None, "power", "storage"}
+    bench.close()
+
+
 def get(service: Service, path: str, token: str) -> Any:
     status, _, body = service.call("GET", path, token)
     assert status == 200, body
