@@ -26,9 +26,9 @@ SLIDES = [jpeg(grey=grey) for grey in range(20, 240, STEP)]
 class Slides(TickCamera):
     """Each picture is of another grey than those before it."""
 
-    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue]) -> Taken:
+    def take_tick(self, width: int, height: int, controls: Mapping[str, ControlValue], begin_at: float = 0.0) -> Taken:
         self.data = SLIDES[self.taken % len(SLIDES)]
-        return super().take_tick(width, height, controls)
+        return super().take_tick(width, height, controls, begin_at)
 
 
 def slides(folder: Path) -> Bench:
