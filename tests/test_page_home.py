@@ -408,11 +408,13 @@ def test_the_first_load_is_small_and_all_from_here(visit: Callable[..., Visitor]
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/login", "/pair", "/offline", "/problems/locked"])
+@pytest.mark.parametrize(
+    "path", ["/", "/photos", "/timelapses", "/history", "/system", "/login", "/pair", "/offline", "/problems/locked"]
+)
 def test_nobody_is_kept_out(visit: Callable[..., Visitor], path: str, look: str) -> None:
     page = visit(**PHONE, color_scheme=look).go(path)
-    if path == "/":
-        is_in_step(page)
+    if page.locator("nav").count():
+        expect(page.locator("html")).to_have_attribute("data-connection", "live")
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
