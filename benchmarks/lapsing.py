@@ -2,7 +2,8 @@
 ticks how many bytes this process holds for itself.
 
 Scheduler, capture, ledger and film are piapi's and do what they do in the service, but on one thread, by a clock that
-goes on as fast as they do: a hundred thousand ticks take days otherwise.
+goes on as fast as they do: a hundred thousand ticks take days otherwise. The rest of the service is loaded, as it is in
+a worker, and does nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import gc
 import sys
 from pathlib import Path
 
+import config
+from piapi.app import create_app
 from piapi.memory import give_back
 from tests.lapse import Bench
 
@@ -19,6 +22,7 @@ INTERVAL_S = 10.0
 
 def main(folder: Path, marks: list[int]) -> None:
     """Tick, and print a line at each mark."""
+    app = create_app(config.Settings(storage=config.Storage(path=folder.with_name("service"))), {})
     bench = Bench(folder)
     try:
         bench.start(interval_s=INTERVAL_S, count=marks[-1] + 1)
@@ -31,6 +35,7 @@ def main(folder: Path, marks: list[int]) -> None:
             print(bench.camera.taken, _private(), flush=True)
     finally:
         bench.close()
+        app.extensions["piapi"].close()
 
 
 def _private() -> int:
