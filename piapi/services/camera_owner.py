@@ -6,9 +6,10 @@ unavailable, and tried again in the background; nobody waits for it meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from piapi.clock import Clock, wall_time_of
 from piapi.errors import CameraTimeout, CameraUnavailable, PiApiError
@@ -316,20 +317,11 @@ class CameraOwner:
         exposure = {**self._controls, **(request.controls if request else {})}.get("exposure_s", 0.0)
         return exposure if isinstance(exposure, int | float) else 0.0
 
-    def _in_hardware(self, timeout: float) -> _InHardware:
-        return _InHardware(self, self._clock.monotonic() + timeout)
-
-
-class _InHardware:
-    """Marks the time in which the owner's thread is inside the driver, so that a hang is seen from outside."""
-
-    def __init__(self, owner: CameraOwner, deadline: float) -> None:
-        self._owner = owner
-        self._deadline = deadline
-
-    def __enter__(self) -> float:
-        self._owner._busy_until = self._deadline
-        return self._deadline
-
-    def __exit__(self, *_: object) -> None:
-        self._owner._busy_until = float("inf")
+    @contextlib.contextmanager
+    def _in_hardware(self, timeout: float) -> Iterator[float]:
+        """While the thread is inside the driver, so that a hang is seen from outside. Gives until when it may be."""
+        self._busy_until = deadline = self._clock.monotonic() + timeout
+        try:
+            yield deadline
+        finally:
+            self._busy_until = float("inf")
