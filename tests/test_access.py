@@ -25,6 +25,11 @@ OPEN = {
     "/problems/<slug>",
     "/static/<path:name>",
     "/static/swagger-ui/<path:name>",
+    "/login",
+    "/pair",
+    "/offline",
+    "/manifest.webmanifest",
+    "/service-worker.js",
 }
 
 OPEN_TO_POST = {"POST /api/v1/session", "POST /api/v1/pair"}

@@ -13,7 +13,7 @@ import config
 from piapi.errors import DoesNotFit
 from piapi.models import Photo
 from piapi.services.retention import Retention
-from piapi.services.timelapses.active import ROOM_TICKS, WANTS_QUOTA
+from piapi.services.timelapses.room import ROOM_TICKS, WANTS_QUOTA
 from piapi.storage.photos import PhotoLibrary
 from piapi.storage.renders import RenderStore
 from piapi.timelapse import Render, RenderRequest, Timelapse, Video

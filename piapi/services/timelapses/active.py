@@ -18,6 +18,7 @@ from piapi.models import NOBODY
 from piapi.services.events import Events
 from piapi.services.timelapses.account import Account
 from piapi.services.timelapses.course import SECOND_US, Course
+from piapi.services.timelapses.room import WANTS_SPACE, wants
 from piapi.services.timelapses.ticks import Decision, Tick
 from piapi.storage.database import Along
 from piapi.storage.ledger import Miss
@@ -45,15 +46,7 @@ OPENING_S = 5
 #: Seconds by which a tick may be late, on a busy machine, and still be captured: a tenth of the interval between these.
 LATE_S, MOST_LATE_S = 2, 60
 
-#: Free space, above the floor, with which a job that was short of it goes on: frames of this many ticks.
-ROOM_TICKS = 2
-
 WAITS_FOR_CLOCK = "It waits for the clock: nobody has set it since the machine started ([clock] trust)."
-WANTS_SPACE = "The disk is full down to its floor ([storage] floor_bytes). It goes on by itself when there is space."
-WANTS_QUOTA = (
-    "Time-lapses and pinned photos take all that pictures may ([storage] quota_bytes). It goes on by itself when there "
-    "is room again."
-)
 
 
 class ActiveJob:
@@ -140,8 +133,8 @@ class ActiveJob:
             self._miss(course.miss_until(course.due_us(last) - is_in_time, self._cause("overrun")))
         elif self.in_flight is not None:
             self._miss([course.miss(tick, tick, self._cause("overrun"))])
-        elif (wants := self._wants()) is not None:
-            self._be_short_of_space(wants)
+        elif (lack := wants(self.job, self._store)) is not None:
+            self._be_short_of_space(lack)
             self._miss([course.miss(tick, tick, "storage")])
         else:
             job.memory.pop("short_of_space", None)
@@ -282,13 +275,6 @@ class ActiveJob:
         self.job.memory["short_of_space"] = True
         self.become("paused", reason)
 
-    def _wants(self) -> str | None:
-        """What keeps it from a frame now: disk or quota; None: neither does."""
-        wanted = ROOM_TICKS * self._frame_bytes()
-        if not self._store.has_room(wanted):
-            return WANTS_SPACE
-        return None if self._store.is_within_quota(wanted) else WANTS_QUOTA
-
     def pause(self, by: str) -> None:
         """As its owner wants. Raises StorageError."""
         with self.lock:
@@ -332,7 +318,3 @@ class ActiveJob:
     def _allowed_us(self) -> int:
         """How late a tick may be and still be captured."""
         return round(max(LATE_S, min(self.job.plan.interval_s / 10, MOST_LATE_S)) * SECOND_US)
-
-    def _frame_bytes(self) -> int:
-        job = self.job
-        return max(job.bytes // job.captured if job.captured else 0, 100_000)
