@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from piapi.film.flicker import apply, flicker_score, gains, one_more
@@ -42,6 +42,7 @@ def test_the_score_is_how_far_frames_jump_in_stops(stops: float) -> None:
     assert flicker_score(flickering(day(), stops)) == pytest.approx(stops / math.sqrt(3), rel=0.2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=60))
 def test_the_score_frame_by_frame_is_that_of_all_at_once(luminances: list[float | None]) -> None:
     stops = [math.log2(max(each, 1 / 512)) for each in luminances if each is not None]
