@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser
 from werkzeug.test import TestResponse
 
 import config
@@ -20,6 +21,9 @@ from piapi.app import create_app
 from piapi.clock import SystemClock
 from piapi.hardware.base import CameraConfig
 from piapi.hardware.camera_simulated import Faults, SimulatedCamera
+from tests.browser import NAME, Visitor, chromium
+from tests.requirements import require
+from tests.service import Service
 
 PREFIX = "/api/v1"
 
@@ -150,3 +154,34 @@ def api(client_with: Callable[..., Api]) -> Api:
 def nobody(app: Flask) -> Api:
     """A client without a token."""
     return Api(app.test_client(), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium. One a module, as Playwright's event loop is not to run on while others are tested."""
+    require("chromium")
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors of the module's `service` (or of another), logged in with a name or with none, and closes them:
+    no browser may have complained."""
+    made: list[Visitor] = []
+
+    def visit(name: str | None = NAME, at: Service = service, **device: Any) -> Visitor:
+        made.append(visitor := Visitor(browser, at, **device))
+        if name is not None:
+            visitor.log_in(name)
+        return visitor
+
+    yield visit
+    for visitor in made:
+        visitor.close()
+
+
+@pytest.fixture
+def anna(visit: Callable[..., Visitor]) -> Visitor:
+    """An admin with a phone."""
+    return visit()

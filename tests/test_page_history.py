@@ -7,10 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import NAME, Visitor, add_user, chromium
-from tests.requirements import require
+from tests.browser import NAME, Visitor, add_user
 from tests.service import ROOT, Service, eventually, running
 
 CONFIG = """
@@ -42,29 +41,14 @@ FILES = (".html", ".tar")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    require("chromium")
     with running(tmp_path_factory.mktemp("history"), CONFIG) as service:
         add_user(service)
         yield service
 
 
 @pytest.fixture(scope="module")
-def browser(service: Service) -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def token(service: Service) -> str:
     return service.token()
-
-
-@pytest.fixture
-def anna(browser: Browser, service: Service) -> Iterator[Visitor]:
-    visitor = Visitor(browser, service)
-    visitor.log_in()
-    yield visitor
-    visitor.close()
 
 
 def move(service: Service, token: str, target: str) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import DESKTOP, PHONE, Visitor, add_user, chromium
-from tests.requirements import require
+from tests.browser import DESKTOP, PHONE, Visitor, add_user
 from tests.service import Service, children_of, eventually, running
 
 CONFIG = """
@@ -58,33 +57,10 @@ warning_s = 2
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require("chromium")
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(tmp_path_factory.mktemp("page"), CONFIG) as service:
         add_user(service)
         yield service
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    """Makes visitors, and closes them: none may have complained."""
-    made: list[Visitor] = []
-
-    def visit(*, logged_in: bool = True, **device: Any) -> Visitor:
-        made.append(visitor := Visitor(browser, service, **device))
-        if logged_in:
-            visitor.log_in()
-        return visitor
-
-    yield visit
-    for visitor in made:
-        visitor.close()
 
 
 def door_of(page: Page, name: str = "garage") -> Locator:
@@ -132,7 +108,7 @@ def bring(service: Service, state: str, name: str = "garage") -> None:
 
 
 def test_somebody_logs_in_and_wrong_words_are_told(visit: Callable[..., Visitor]) -> None:
-    page = visit(logged_in=False).go("/photos")
+    page = visit(None).go("/photos")
     expect(page).to_have_url(re.compile(r"/login\?next=/photos$"))
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill("wrong horse")
@@ -144,7 +120,7 @@ def test_somebody_logs_in_and_wrong_words_are_told(visit: Callable[..., Visitor]
 
 
 def test_a_login_leads_nowhere_else(visit: Callable[..., Visitor]) -> None:
-    page = visit(logged_in=False).go("/login?next=//example.org/steal")
+    page = visit(None).go("/login?next=//example.org/steal")
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill("correct horse battery")
     page.get_by_role("button", name="Log in").tap()
@@ -335,9 +311,8 @@ def test_a_lost_network_is_noticed(visit: Callable[..., Visitor]) -> None:
 
 
 def test_a_guest_sees_one_door_alone(visit: Callable[..., Visitor], service: Service) -> None:
-    add_user(service, "guest", "another horse battery", scopes=["door:gate:view", "door:gate:open"])
-    visitor = visit(logged_in=False)
-    visitor.log_in("guest", "another horse battery")
+    add_user(service, "guest", scopes=["door:gate:view", "door:gate:open"])
+    visitor = visit("guest")
     page = visitor.go()
     is_in_step(page, "gate")
     expect(page.locator("article.door")).to_have_count(1)

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import DESKTOP, Visitor, add_user, chromium
-from tests.requirements import require
+from tests.browser import DESKTOP, Visitor, add_user
 from tests.service import Service, eventually, running
 
 CONFIG = """
@@ -53,46 +52,19 @@ class Library:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    require("chromium")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(tmp_path_factory.mktemp("photos"), CONFIG) as service:
         add_user(service)
         add_user(service, "guest", scopes=["camera:front:view"])
-        library = Library(service)
-        with ThreadPoolExecutor(4) as hands:
-            list(hands.map(lambda _: library.take(), range(PAGE + 6)))
-        yield library
+        yield service
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require("chromium")
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visitor(browser: Browser, library: Library) -> Iterator[Visitor]:
-    """Somebody with a phone, logged in."""
-    visitor = Visitor(browser, library.service)
-    visitor.log_in()
-    yield visitor
-    visitor.close()
-
-
-@pytest.fixture
-def visitors(browser: Browser, library: Library) -> Iterator[Callable[..., Visitor]]:
-    """Others: by name, with a device of their own."""
-    there: list[Visitor] = []
-
-    def come(name: str = "anna", **device: Any) -> Visitor:
-        there.append(Visitor(browser, library.service, **device))
-        there[-1].log_in(name)
-        return there[-1]
-
-    yield come
-    for visitor in there:
-        visitor.close()
+def library(service: Service) -> Library:
+    library = Library(service)
+    with ThreadPoolExecutor(4) as hands:
+        list(hands.map(lambda _: library.take(), range(PAGE + 6)))
+    return library
 
 
 def open_photos(visitor: Visitor, path: str = "/photos") -> Page:
@@ -139,8 +111,8 @@ def scale(page: Page) -> float:
 # Tiles ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_photo_taken_on_the_first_page_appears_and_can_be_shown(visitor: Visitor, library: Library) -> None:
-    photos, home = open_photos(visitor), visitor.go("/")
+def test_a_photo_taken_on_the_first_page_appears_and_can_be_shown(anna: Visitor, library: Library) -> None:
+    photos, home = open_photos(anna), anna.go("/")
     first = photos.locator(".tile").first.get_attribute("href")
     with home.expect_response(lambda answer: answer.request.method == "POST") as answered:
         home.get_by_label("Take a photo").tap()
@@ -152,8 +124,8 @@ def test_a_photo_taken_on_the_first_page_appears_and_can_be_shown(visitor: Visit
     expect(photos.locator(".tile").first).to_have_attribute("href", f"#{photo['id']}")
 
 
-def test_a_photo_appears_on_top_while_one_looks_and_goes_when_it_is_removed(visitor: Visitor, library: Library) -> None:
-    page = open_photos(visitor)
+def test_a_photo_appears_on_top_while_one_looks_and_goes_when_it_is_removed(anna: Visitor, library: Library) -> None:
+    page = open_photos(anna)
     photo = library.take(label="new here")
     expect(page.locator(".tile").first).to_have_attribute("href", f"#{photo['id']}")
     expect(page.get_by_role("heading", name="Today")).to_be_visible()
@@ -164,8 +136,8 @@ def test_a_photo_appears_on_top_while_one_looks_and_goes_when_it_is_removed(visi
     expect(tile(page, photo)).to_have_count(0)
 
 
-def test_further_pages_come_as_one_scrolls_and_no_photo_comes_twice(visitor: Visitor, library: Library) -> None:
-    page = open_photos(visitor)
+def test_further_pages_come_as_one_scrolls_and_no_photo_comes_twice(anna: Visitor, library: Library) -> None:
+    page = open_photos(anna)
     expect(page.locator(".tile")).to_have_count(PAGE)
     page.mouse.wheel(0, 20_000)
     _, everything = library.call("GET", "/photos?limit=200")
@@ -175,8 +147,8 @@ def test_further_pages_come_as_one_scrolls_and_no_photo_comes_twice(visitor: Vis
     expect(page.locator("#more")).to_be_hidden()
 
 
-def test_more_is_a_button_too(visitor: Visitor) -> None:
-    page = visitor.context.new_page()
+def test_more_is_a_button_too(anna: Visitor) -> None:
+    page = anna.context.new_page()
     page.add_init_script("window.IntersectionObserver = class { observe() {} unobserve() {} }")
     page.goto("/photos")
     page.get_by_role("button", name="More").focus()
@@ -184,14 +156,14 @@ def test_more_is_a_button_too(visitor: Visitor) -> None:
     expect(page.locator(".tile").nth(PAGE)).to_be_attached()
 
 
-def test_thumbnails_are_small_fetched_in_sight_alone_and_move_nothing(visitor: Visitor) -> None:
-    page = visitor.context.new_page()
+def test_thumbnails_are_small_fetched_in_sight_alone_and_move_nothing(anna: Visitor) -> None:
+    page = anna.context.new_page()
     page.route("**/thumbnail*", lambda route: route.abort())
     page.goto("/photos")
     expect(page.locator(".tile").first).to_be_visible()
     boxes = page.locator(".tile").evaluate_all("tiles => tiles.map((tile) => tile.offsetHeight)")
     assert len(set(boxes)) == 1 and boxes[0] > 44
-    asked = [request.url for request in visitor.requests if "/thumbnail" in request.url]
+    asked = [request.url for request in anna.requests if "/thumbnail" in request.url]
     assert asked and all(url.endswith("?width=320") for url in asked)
     assert page.locator(".tile img[loading=lazy]").count() == len(boxes)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -200,9 +172,9 @@ def test_thumbnails_are_small_fetched_in_sight_alone_and_move_nothing(visitor: V
 # Filter ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_filter_is_in_the_address_and_outlives_a_reload(visitor: Visitor, library: Library) -> None:
+def test_a_filter_is_in_the_address_and_outlives_a_reload(anna: Visitor, library: Library) -> None:
     wanted, other = library.take("back", label="tomatoes"), library.take("back", label="beans")
-    page = open_photos(visitor)
+    page = open_photos(anna)
     page.locator(".filter summary").tap()
     page.get_by_label("Camera").select_option("Back")
     page.locator("#filter [name=label]").fill("tomatoes")
@@ -224,9 +196,9 @@ def test_a_filter_is_in_the_address_and_outlives_a_reload(visitor: Visitor, libr
     assert Path(begun.value.path()).stat().st_size > late["size_bytes"] + wanted["size_bytes"]
 
 
-def test_days_are_those_of_the_user(visitor: Visitor, visitors: Callable[..., Visitor], library: Library) -> None:
+def test_days_are_those_of_the_user(anna: Visitor, visit: Callable[..., Visitor], library: Library) -> None:
     photo = library.take()
-    far = visitors(**DESKTOP, timezone_id="Pacific/Kiritimati")
+    far = visit(**DESKTOP, timezone_id="Pacific/Kiritimati")
     page = open_photos(far)
     expect(tile(page, photo)).to_be_visible()
     day = page.evaluate("at => new Date(at).toLocaleDateString('sv')", photo["captured_at"])
@@ -242,11 +214,9 @@ def test_days_are_those_of_the_user(visitor: Visitor, visitors: Callable[..., Vi
 # One photo ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_tap_opens_a_photo_swipes_lead_to_its_neighbours_and_back_closes_it(
-    visitor: Visitor, library: Library
-) -> None:
+def test_a_tap_opens_a_photo_swipes_lead_to_its_neighbours_and_back_closes_it(anna: Visitor, library: Library) -> None:
     oldest, middle, newest = (library.take() for _ in range(3))
-    page = open_photos(visitor)
+    page = open_photos(anna)
     tile(page, middle).tap()
     expect_shown(page, middle)
     swipe(page, to_left=True)
@@ -258,14 +228,14 @@ def test_a_tap_opens_a_photo_swipes_lead_to_its_neighbours_and_back_closes_it(
     expect(page.get_by_role("button", name="Newer photo")).to_be_hidden()
     page.go_back()
     expect(page.locator("dialog.viewer")).to_be_hidden()
-    expect(page).to_have_url(f"{visitor.origin}/photos")
+    expect(page).to_have_url(f"{anna.origin}/photos")
     expect(tile(page, newest)).to_be_focused()
 
 
-def test_a_swipe_past_the_last_one_known_fetches_the_next_page(visitor: Visitor, library: Library) -> None:
+def test_a_swipe_past_the_last_one_known_fetches_the_next_page(anna: Visitor, library: Library) -> None:
     _, everything = library.call("GET", "/photos?limit=200")
     last, following = everything["items"][PAGE - 1 : PAGE + 1]
-    page = visitor.context.new_page()
+    page = anna.context.new_page()
     page.add_init_script("window.IntersectionObserver = class { observe() {} unobserve() {} }")
     page.goto("/photos")
     expect(page.locator(".tile")).to_have_count(PAGE)
@@ -275,12 +245,10 @@ def test_a_swipe_past_the_last_one_known_fetches_the_next_page(visitor: Visitor,
     expect_shown(page, following)
 
 
-def test_the_address_of_a_photo_opens_it_however_old_and_back_leaves_the_tiles(
-    visitor: Visitor, library: Library
-) -> None:
+def test_the_address_of_a_photo_opens_it_however_old_and_back_leaves_the_tiles(anna: Visitor, library: Library) -> None:
     _, everything = library.call("GET", "/photos?limit=200")
     oldest, before = everything["items"][-1], everything["items"][-2]
-    page = open_photos(visitor, f"/photos#{oldest['id']}")
+    page = open_photos(anna, f"/photos#{oldest['id']}")
     expect_shown(page, oldest)
     expect(page.get_by_role("button", name="Older photo")).to_be_hidden()
     page.get_by_role("button", name="Newer photo").tap()
@@ -289,19 +257,19 @@ def test_the_address_of_a_photo_opens_it_however_old_and_back_leaves_the_tiles(
     expect_shown(page, before)
     page.get_by_role("button", name="Close").first.tap()
     expect(page.locator("dialog.viewer")).to_be_hidden()
-    expect(page).to_have_url(f"{visitor.origin}/photos")
+    expect(page).to_have_url(f"{anna.origin}/photos")
 
 
-def test_the_address_of_no_photo_says_so(visitor: Visitor) -> None:
-    page = open_photos(visitor, "/photos#0123456789abcdef")
+def test_the_address_of_no_photo_says_so(anna: Visitor) -> None:
+    page = open_photos(anna, "/photos#0123456789abcdef")
     expect(page.locator(".toast-danger")).to_contain_text("There is no photo")
-    expect(page).to_have_url(f"{visitor.origin}/photos")
+    expect(page).to_have_url(f"{anna.origin}/photos")
     expect(page.locator("dialog.viewer")).to_be_hidden()
 
 
-def test_two_fingers_a_double_tap_and_buttons_enlarge_it(visitor: Visitor, library: Library) -> None:
+def test_two_fingers_a_double_tap_and_buttons_enlarge_it(anna: Visitor, library: Library) -> None:
     photo = library.take()
-    page = open_photos(visitor, f"/photos#{photo['id']}")
+    page = open_photos(anna, f"/photos#{photo['id']}")
     expect_shown(page, photo)
     apart = [[(180.0 - gap, 400.0), (180.0 + gap, 400.0)] for gap in (30, 45, 60, 75, 90)]
     touch(page, *apart)
@@ -323,10 +291,10 @@ def test_two_fingers_a_double_tap_and_buttons_enlarge_it(visitor: Visitor, libra
 
 
 def test_the_wheel_enlarges_what_is_under_it_and_dragging_moves_it_no_farther_than_its_edge(
-    visitors: Callable[..., Visitor], library: Library
+    visit: Callable[..., Visitor], library: Library
 ) -> None:
     photo = library.take(width=640)
-    page = open_photos(visitors(**DESKTOP), f"/photos#{photo['id']}")
+    page = open_photos(visit(**DESKTOP), f"/photos#{photo['id']}")
     expect_shown(page, photo)
     expect(page.get_by_label("About this photo").last).to_contain_text("640 × 480 pixels")
     page.mouse.move(400, 400)
@@ -340,18 +308,18 @@ def test_the_wheel_enlarges_what_is_under_it_and_dragging_moves_it_no_farther_th
     assert left <= 0.5 or scale(page) * page.locator(".viewer-stage").evaluate("s => s.clientHeight") * 4 / 3 < 1280
 
 
-def test_a_large_photo_is_fetched_whole_only_when_it_is_enlarged(visitor: Visitor, library: Library) -> None:
+def test_a_large_photo_is_fetched_whole_only_when_it_is_enlarged(anna: Visitor, library: Library) -> None:
     status, photo = library.call("POST", "/cameras/front/photos", {"width": 1920, "height": 1080})
     assert status == 201
-    page = open_photos(visitor, f"/photos#{photo['id']}")
+    page = open_photos(anna, f"/photos#{photo['id']}")
     expect(shown(page)).to_have_attribute("src", f"{photo['links']['thumbnail']}?width=1280")
     page.get_by_role("button", name="Larger").tap()
     expect(shown(page)).to_have_attribute("src", photo["links"]["file"])
 
 
-def test_what_is_known_of_a_photo_is_told_in_words(visitor: Visitor, library: Library) -> None:
+def test_what_is_known_of_a_photo_is_told_in_words(anna: Visitor, library: Library) -> None:
     photo = library.take(controls={"exposure_s": 0.01, "gain": 2.0})
-    page = open_photos(visitor, f"/photos#{photo['id']}")
+    page = open_photos(anna, f"/photos#{photo['id']}")
     page.get_by_role("button", name="About this photo").tap()
     facts = page.locator(".viewer-facts")
     for words in (
@@ -368,9 +336,9 @@ def test_what_is_known_of_a_photo_is_told_in_words(visitor: Visitor, library: Li
     assert Path(begun.value.path()).stat().st_size == photo["size_bytes"]
 
 
-def test_a_label_and_a_pin_are_kept(visitor: Visitor, library: Library) -> None:
+def test_a_label_and_a_pin_are_kept(anna: Visitor, library: Library) -> None:
     photo = library.take()
-    page = open_photos(visitor, f"/photos#{photo['id']}")
+    page = open_photos(anna, f"/photos#{photo['id']}")
     page.get_by_role("button", name="Label").tap()
     page.get_by_role("combobox", name="Label").fill("first frost")
     page.keyboard.press("Enter")
@@ -385,9 +353,9 @@ def test_a_label_and_a_pin_are_kept(visitor: Visitor, library: Library) -> None:
     assert library.get(photo["id"])[1]["pinned"] is False
 
 
-def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(visitor: Visitor, library: Library) -> None:
+def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(anna: Visitor, library: Library) -> None:
     photo = library.take()
-    page = open_photos(visitor)
+    page = open_photos(anna)
     page.route("**/api/v1/events", lambda route: route.abort())
     with page.expect_response(re.compile(f"/photos/{photo['id']}$")):
         tile(page, photo).tap()
@@ -414,9 +382,9 @@ def deletions(visitor: Visitor) -> list[str]:
     return [request.url for request in visitor.requests if request.method == "DELETE"]
 
 
-def test_undo_brings_a_deleted_photo_back_and_nothing_was_asked_for(visitor: Visitor, library: Library) -> None:
+def test_undo_brings_a_deleted_photo_back_and_nothing_was_asked_for(anna: Visitor, library: Library) -> None:
     older, photo = library.take(), library.take()
-    page = open_photos(visitor)
+    page = open_photos(anna)
     tile(page, photo).tap()
     page.get_by_role("button", name="Delete").tap()
     expect_shown(page, older)
@@ -424,12 +392,12 @@ def test_undo_brings_a_deleted_photo_back_and_nothing_was_asked_for(visitor: Vis
     page.get_by_role("button", name="Undo").tap()
     page.go_back()
     expect(tile(page, photo)).to_be_visible()
-    assert deletions(visitor) == []
+    assert deletions(anna) == []
 
 
-def test_photos_are_deleted_when_the_time_for_undo_is_over(visitor: Visitor, library: Library) -> None:
+def test_photos_are_deleted_when_the_time_for_undo_is_over(anna: Visitor, library: Library) -> None:
     first, second = library.take(), library.take()
-    page = visitor.context.new_page()
+    page = anna.context.new_page()
     page.clock.install()
     page.goto(f"/photos#{second['id']}")
     expect_shown(page, second)
@@ -449,9 +417,9 @@ def test_photos_are_deleted_when_the_time_for_undo_is_over(visitor: Visitor, lib
     expect(tile(page, first)).to_have_count(0)
 
 
-def test_a_deleted_photo_goes_when_the_page_is_left(visitor: Visitor, library: Library) -> None:
+def test_a_deleted_photo_goes_when_the_page_is_left(anna: Visitor, library: Library) -> None:
     photo = library.take()
-    page = open_photos(visitor, f"/photos#{photo['id']}")
+    page = open_photos(anna, f"/photos#{photo['id']}")
     expect_shown(page, photo)
     page.get_by_role("button", name="Delete").tap()
     expect(page.get_by_text("1 photo deleted")).to_be_visible()
@@ -459,9 +427,9 @@ def test_a_deleted_photo_goes_when_the_page_is_left(visitor: Visitor, library: L
     eventually(lambda: library.get(photo["id"])[0] == 404)
 
 
-def test_a_photo_that_could_not_be_deleted_comes_back_with_the_reason(visitor: Visitor, library: Library) -> None:
+def test_a_photo_that_could_not_be_deleted_comes_back_with_the_reason(anna: Visitor, library: Library) -> None:
     photo = library.take()
-    page = visitor.context.new_page()
+    page = anna.context.new_page()
     page.clock.install()
     page.goto("/photos")
     expect(page.locator("html")).to_have_attribute("data-connection", "live")
@@ -477,9 +445,9 @@ def test_a_photo_that_could_not_be_deleted_comes_back_with_the_reason(visitor: V
     assert library.get(photo["id"])[0] == 200
 
 
-def test_a_photo_that_somebody_else_deletes_is_no_longer_shown(visitor: Visitor, library: Library) -> None:
+def test_a_photo_that_somebody_else_deletes_is_no_longer_shown(anna: Visitor, library: Library) -> None:
     photo = library.take()
-    page = open_photos(visitor, f"/photos#{photo['id']}")
+    page = open_photos(anna, f"/photos#{photo['id']}")
     expect_shown(page, photo)
     library.call("DELETE", f"/photos/{photo['id']}")
     expect(page.get_by_text("This photo has been deleted")).to_be_visible()
@@ -491,10 +459,10 @@ def test_a_photo_that_somebody_else_deletes_is_no_longer_shown(visitor: Visitor,
 
 
 def test_a_guest_sees_the_photos_of_a_camera_and_nothing_to_change_them(
-    visitors: Callable[..., Visitor], library: Library
+    visit: Callable[..., Visitor], library: Library
 ) -> None:
     photo, hidden = library.take(), library.take("back")
-    page = open_photos(visitors("guest"))
+    page = open_photos(visit("guest"))
     expect(tile(page, hidden)).to_have_count(0)
     tile(page, photo).tap()
     expect_shown(page, photo)
@@ -506,11 +474,11 @@ def test_a_guest_sees_the_photos_of_a_camera_and_nothing_to_change_them(
     expect(tile(page, late)).to_be_visible()
 
 
-def test_without_a_connection_nothing_can_be_changed_until_it_is_back(visitor: Visitor, library: Library) -> None:
+def test_without_a_connection_nothing_can_be_changed_until_it_is_back(anna: Visitor, library: Library) -> None:
     photo = library.take()
-    page = open_photos(visitor, f"/photos#{photo['id']}")
+    page = open_photos(anna, f"/photos#{photo['id']}")
     expect_shown(page, photo)
-    visitor.cut()
+    anna.cut()
     expect(page.locator("dialog.viewer #lost")).to_be_visible()
     for name in ("Label", "Pin", "Delete"):
         expect(page.get_by_role("button", name=name)).to_be_disabled()
@@ -518,7 +486,7 @@ def test_without_a_connection_nothing_can_be_changed_until_it_is_back(visitor: V
     expect(page.locator("main ~ * #lost, #lost")).to_be_visible()
     expect(tile(page, photo)).to_be_visible()
     expect(page.get_by_label("Camera")).to_be_disabled()
-    visitor.context.unroute_all()
+    anna.context.unroute_all()
     missed = library.take()
     expect(tile(page, missed)).to_be_visible()
     expect(page.locator("#lost")).to_be_hidden()

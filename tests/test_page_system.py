@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser import NAME, PASSWORD, Visitor, add_user, chromium
-from tests.requirements import require
+from tests.browser import NAME, PASSWORD, Visitor, add_user
 from tests.service import Service, running
 
 CONFIG = """
@@ -44,32 +43,15 @@ PAGES = ("/", "/photos", "/timelapses", "/history", "/system")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    require("chromium")
     with running(tmp_path_factory.mktemp("system"), CONFIG) as service:
         add_user(service)
         yield service
 
 
-@pytest.fixture(scope="module")
-def browser(service: Service) -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def anna(browser: Browser, service: Service) -> Iterator[Visitor]:
-    visitor = Visitor(browser, service)
-    visitor.log_in()
-    yield visitor
-    visitor.close()
-
-
-@pytest.fixture
-def phone(browser: Browser, service: Service) -> Iterator[Visitor]:
+def phone(visit: Callable[..., Visitor]) -> Visitor:
     """A browser that nobody is logged in with."""
-    visitor = Visitor(browser, service)
-    yield visitor
-    visitor.close()
+    return visit(None)
 
 
 def device(page: Page, name: str) -> Locator:

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser import DESKTOP, PASSWORD, PHONE, Visitor, add_user, chromium
-from tests.requirements import require
+from tests.browser import DESKTOP, PHONE, Visitor, add_user
 from tests.service import Service, children_of, eventually, running
 
 CONFIG = """
@@ -34,14 +33,7 @@ PLAYABLE = "film => film.readyState >= 1 && film.videoWidth > 0 && film.duration
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require("chromium")
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(tmp_path_factory.mktemp("lapses"), CONFIG) as service:
         add_user(service)
         add_user(service, "guest", scopes=["camera:garden:view"])
@@ -51,21 +43,6 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="module")
 def token(service: Service) -> str:
     return service.token()
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    """Makes visitors that are logged in, and closes them: none may have complained."""
-    made: list[Visitor] = []
-
-    def visit(name: str = "anna", at: Service = service, **device: Any) -> Visitor:
-        made.append(visitor := Visitor(browser, at, **device))
-        visitor.log_in(name, PASSWORD)
-        return visitor
-
-    yield visit
-    for visitor in made:
-        visitor.close()
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def problem(slug: str) -> Response:
 @open_to_all
 def manifest() -> Response:
     """What a phone needs to install the page."""
-    response = make_response(render_template("manifest.webmanifest", static=_address))
+    response = make_response(render_template("manifest.webmanifest", static=assets.address))
     response.content_type = "application/manifest+json"
     return response
 
@@ -136,7 +136,7 @@ def manifest() -> Response:
 def service_worker() -> Response:
     """Keeps the static files, and an honest page for when piapi cannot be reached. At the root, as its scope is its
     folder (https://www.w3.org/TR/service-workers/#path-restriction)."""
-    response = make_response(render_template("service-worker.js", version=assets.digest(), static=_address))
+    response = make_response(render_template("service-worker.js", version=assets.digest(), static=assets.address))
     response.content_type = "text/javascript; charset=utf-8"
     response.headers["Cache-Control"] = "no-cache"
     return response
@@ -153,8 +153,7 @@ def offline() -> Response:
 @open_to_all
 def static(name: str) -> Response:
     """Style, scripts and icons of the pages: `/static/<digest>/<name>`, or without a digest."""
-    version, _, rest = name.partition("/")
-    return assets.send(rest, version) if version == assets.digest() else assets.send(name, "")
+    return assets.send(name)
 
 
 @blp.get("/static/swagger-ui/<path:name>")
@@ -169,17 +168,13 @@ def swagger_ui(name: str) -> Response:
     return response
 
 
-def _address(name: str) -> str:
-    return f"/static/{assets.digest()}/{name}"
-
-
 def _page(template: str, policy: str = PAGE_POLICY, **more: object) -> Response:
     """A page; what its scripts must know of the caller is in its head."""
     known = caller() if "caller" in g else None
     session = g.get("session")
     html = render_template(
         template,
-        static=_address,
+        static=assets.address,
         version=__version__,
         emulated=services().emulated,
         scopes=" ".join(known.scopes) if known else "",

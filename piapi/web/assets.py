@@ -37,11 +37,20 @@ def digest() -> str:
     return found.hexdigest()[:12]
 
 
-def send(name: str, version: str) -> Response:
-    """One of the pages' files; text goes out compressed where the browser takes that."""
+def address(name: str) -> str:
+    """Where a page finds one of its files."""
+    return f"/static/{digest()}/{name}"
+
+
+def send(path: str) -> Response:
+    """The file at `<digest>/<name>`, to be kept for ever, or at `<name>` as it is now; text goes out compressed where
+    the browser takes that."""
+    version, _, rest = path.partition("/")
+    is_of_now = version == digest()
+    name = rest if is_of_now else path
     kind = _TEXT.get(Path(name).suffix)
     response = _compressed(name, kind) if kind else send_from_directory(STATIC, name, conditional=True)
-    response.headers["Cache-Control"] = _FOR_EVER if version == digest() else "no-cache"
+    response.headers["Cache-Control"] = _FOR_EVER if is_of_now else "no-cache"
     return response
 
 

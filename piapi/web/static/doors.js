@@ -1,6 +1,7 @@
 // Doors: where each is and how that is known, and holding a button to move it.
 
 import { api, command, expiry, may, newKey, serverNow, Unreachable } from "./api.js";
+import { Collection } from "./collection.js";
 import { announce, complain, confirmed, el, icon, show, toast, whileBusy, write } from "./dom.js";
 import { holdButton } from "./hold.js";
 import { live } from "./live.js";
@@ -26,39 +27,13 @@ const FAILURES = {
 
 const TICK_MS = 500;
 
-/** The cards of all doors that this user may see. */
-export class Doors {
-  #cards = new Map();
-
+/** The cards of all doors. */
+export class Doors extends Collection {
   constructor(section) {
-    this.section = section;
-    live.on("door.", (entry) => this.#cards.get(nameIn(entry.subject))?.refresh());
-    live.on("operation.state", (entry) => this.#cards.get(nameIn(entry.subject))?.refresh());
-    live.addEventListener("lost", () => this.#each((card) => card.lose()));
-    setInterval(() => this.#each((card) => card.tick()), TICK_MS);
-  }
-
-  /** Fetch all anew. Gives how many there are. */
-  async load() {
-    const { items } = await api("GET", "/doors?limit=200");
-    for (const door of items) {
-      if (!this.#cards.has(door.name)) {
-        const card = new DoorCard(door.name);
-        this.#cards.set(door.name, card);
-        this.section.append(card.node);
-      }
-      this.#cards.get(door.name).take(door);
-    }
-    show(this.section, items.length > 0);
-    return items.length;
-  }
-
-  #each(run) {
-    this.#cards.forEach(run);
+    super(section, "/doors", ["door.", "operation.state"], (door) => new DoorCard(door.name));
+    setInterval(() => this.each((card) => card.tick()), TICK_MS);
   }
 }
-
-const nameIn = (subject) => subject.slice(subject.indexOf(":") + 1);
 
 class DoorCard {
   #door = null;

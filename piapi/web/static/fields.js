@@ -1,6 +1,7 @@
 // Forms that say beside each field what the server found wrong with it.
 
 import { el, show, write } from "./dom.js";
+import { capital } from "./words.js";
 
 /**
  * Show the faults of a problem: each in the field whose `data-pointer` is its pointer or the nearest above it, the rest
@@ -50,7 +51,7 @@ function tell(field, detail) {
   field.append(fault);
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+const sentence = (text) => capital(text) + (text.endsWith(".") ? "" : ".");
 
 /** A number field's value; undefined where it is empty, which the server then calls missing. */
 export const numberIn = (input) => (input.value === "" ? undefined : input.valueAsNumber);

@@ -2,6 +2,7 @@
 
 import { newKey } from "./api.js";
 import { el, show, write } from "./dom.js";
+import { capital } from "./words.js";
 
 /**
  * Open a form. `send(key)` is called when it is sent, with a key that belongs to what is filled in: what is sent again
@@ -54,5 +55,5 @@ function wordsOf(error) {
     ({ pointer, detail }) => `${(pointer || "").slice(1).split("/")[0].replaceAll("_", " ") || "This"} ${detail}`,
   );
   const words = faults.join("; ") || error.message;
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  return capital(words);
 }

@@ -2,11 +2,11 @@
 
 import { api, may, Unreachable } from "./api.js";
 import { byId, complain, el, icon, show, write } from "./dom.js";
-import { doer, iconOf, isStep, isWarning, kindIn, nameIn, operationOf, sentence } from "./journal.js";
+import { doer, iconOf, isStep, isWarning, operationOf, sentence } from "./journal.js";
 import { live } from "./live.js";
 import { Pictures } from "./pictures.js";
 import { start } from "./shell.js";
-import { title } from "./words.js";
+import { kindIn, nameIn, title } from "./words.js";
 
 const PAGE = 50;
 const AHEAD = "800px";

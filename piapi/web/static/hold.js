@@ -1,10 +1,9 @@
 // A button that acts when it is held for 0.8 s, so that no pocket and no passing finger opens a garage.
 
-import { el } from "./dom.js";
-import { confirmed } from "./dom.js";
 import { newKey } from "./api.js";
+import { confirmed, el } from "./dom.js";
 
-export const HOLD_MS = 800;
+const HOLD_MS = 800;
 
 /**
  * A button to hold: by finger or mouse, or with Space or Enter. A screen reader's click, which cannot be held, is asked

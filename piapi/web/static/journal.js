@@ -1,6 +1,6 @@
 // Entries of the journal, in plain words.
 
-import { actor as nameOf, count, duration, size, title } from "./words.js";
+import { actor as nameOf, count, duration, kindIn, nameIn, size, title } from "./words.js";
 
 const ROLES = { admin: "an admin", operator: "an operator", viewer: "a viewer" };
 const OPERATIONS = { open: "open", closed: "close" };
@@ -21,8 +21,6 @@ const WHY_OFF = {
 const WHY_REMOVED = { age: "it was old enough to go", quota: "to make room for newer ones" };
 
 /** garage of door:garage. */
-export const nameIn = (subject) => subject.slice(subject.indexOf(":") + 1);
-export const kindIn = (subject) => subject.slice(0, subject.indexOf(":"));
 
 const because = (reason) => (reason ? `: ${reason}` : "");
 

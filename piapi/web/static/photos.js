@@ -9,7 +9,7 @@ import { PhotoList } from "./photo-list.js";
 import { Removals } from "./photo-removals.js";
 import { start } from "./shell.js";
 import { Viewer } from "./viewer.js";
-import { title } from "./words.js";
+import { nameIn, title } from "./words.js";
 
 const filter = new Filter((selection) => load(() => list.select(selection)));
 const list = new PhotoList(filter.selection);
@@ -70,7 +70,7 @@ function allow(isConnected) {
 
 async function captured({ data, subject }) {
   await list.captured(data.id);
-  if (list.find(data.id)) announce(`New photo of ${title(subject.slice(subject.indexOf(":") + 1))}`);
+  if (list.find(data.id)) announce(`New photo of ${title(nameIn(subject))}`);
 }
 
 function removed(id) {

@@ -1,33 +1,15 @@
 // Pins: a switch, a button to hold for as long as it is to be on, a slider, or the light of an input.
 
 import { api, command, may, newKey, Unreachable } from "./api.js";
-import { announce, complain, el, icon, show, write } from "./dom.js";
+import { Collection } from "./collection.js";
+import { announce, complain, el, icon, write } from "./dom.js";
 import { live } from "./live.js";
 import { title } from "./words.js";
 
-/** The rows of all pins that this user may see. */
-export class Pins {
-  #rows = new Map();
-
+/** The rows of all pins. */
+export class Pins extends Collection {
   constructor(section) {
-    this.section = section;
-    live.on("pin.", (entry) => this.#rows.get(entry.subject.slice(entry.subject.indexOf(":") + 1))?.refresh());
-    live.addEventListener("lost", () => this.#rows.forEach((row) => row.lose()));
-  }
-
-  /** Fetch all anew. Gives how many there are. */
-  async load() {
-    const { items } = await api("GET", "/pins?limit=200");
-    for (const pin of items) {
-      if (!this.#rows.has(pin.name)) {
-        const row = new PinRow(pin);
-        this.#rows.set(pin.name, row);
-        this.section.append(row.node);
-      }
-      this.#rows.get(pin.name).take(pin);
-    }
-    show(this.section, items.length > 0);
-    return items.length;
+    super(section, "/pins", ["pin."], (pin) => new PinRow(pin));
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { el, write } from "./dom.js";
-import { title } from "./words.js";
+import { kindIn, nameIn, title } from "./words.js";
 
 export const ROLES = {
   viewer: ["Viewer", "sees everything and changes nothing"],
@@ -27,8 +27,8 @@ export function rightsInWords({ role, scopes }) {
 }
 
 function thingInWords(thing) {
-  const kind = thing.slice(0, thing.indexOf(":"));
-  const name = thing.slice(thing.indexOf(":") + 1);
+  const kind = kindIn(thing);
+  const name = nameIn(thing);
   if (kind === "*") return "Everything";
   if (kind === "system") return "This machine";
   return name === "*" ? `All ${kind}s` : title(name);

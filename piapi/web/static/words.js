@@ -39,7 +39,14 @@ export function size(bytes) {
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
 /** garage_left → Garage left. */
-export const title = (name) => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll(/[_-]/g, " ");
+export const title = (name) => capital(name).replaceAll(/[_-]/g, " ");
+
+/** door:garage → garage; a name may hold a colon itself. */
+export const nameIn = (subject) => subject.slice(subject.indexOf(":") + 1);
+export const kindIn = (subject) => subject.slice(0, subject.indexOf(":"));
+
+/** The first letter large. */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** user:anna → anna; token:kitchen → kitchen. */
-export const actor = (text) => ({ nobody: "nobody", console: "the console" })[text] || text.slice(text.indexOf(":") + 1);
+export const actor = (text) => ({ nobody: "nobody", console: "the console" })[text] || nameIn(text);
