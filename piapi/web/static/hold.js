@@ -42,6 +42,8 @@ export function holdButton({ label, question, act, style = "primary" }) {
     if (!event.repeat) down();
   });
   button.addEventListener("keyup", (event) => { if (event.key === " " || event.key === "Enter") up(); });
+  // A finger that is lifted clicks what lies under it by then: where this button was, the one to cancel may be now.
+  button.addEventListener("touchend", (event) => event.preventDefault());
   button.addEventListener("contextmenu", (event) => event.preventDefault());
   button.addEventListener("click", async (event) => {
     const byAssistant = event.detail === 0 && performance.now() - released > HOLD_MS;
