@@ -6,7 +6,6 @@ are no faults. Time-lapses are in `timelapses/inspection.py`.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from piapi.models import Photo
 from piapi.services.second_look import LEFT_OVER_S, pause, that_stay
 from piapi.services.timelapses.inspection import TimelapseInspection
 from piapi.storage.database import Database
-from piapi.storage.files import PENDING
+from piapi.storage.files import PENDING, fault_of
 from piapi.storage.inventory import Inventory
 from piapi.storage.photos import PhotoLibrary
 
@@ -103,21 +102,11 @@ class Inspection:
 
     def _of_file(self, photo: Photo, fast: bool) -> str:
         """What is wrong with it; nothing for one that is not there, which has been said."""
-        path = self._library.path(photo)
         try:
-            size = path.stat().st_size
-            if size != photo.size_bytes:
-                return f"its file has {size} bytes instead of {photo.size_bytes}"
-            if fast:
-                return ""
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != photo.sha256:
-                    return "its file is not what was taken: another hash"
+            sha256 = None if fast else photo.sha256
+            return fault_of(self._library.path(photo), photo.size_bytes, sha256, was="taken")
         except FileNotFoundError:
             return ""
-        except OSError as error:
-            return f"its file cannot be read: {error.strerror}"
-        return ""
 
     def _incoming(self) -> list[Path]:
         folder = self._folder / "incoming"

@@ -100,6 +100,23 @@ def hash_in(path: Path) -> str:
         return hash_of(file)
 
 
+def fault_of(path: Path, size_bytes: int | None, sha256: str | None, was: str = "written") -> str:
+    """What is wrong with a file that `was` written or taken so; "" for nothing. `sha256`: None looks at no byte of it.
+
+    Raises FileNotFoundError.
+    """
+    try:
+        if (size := path.stat().st_size) != size_bytes:
+            return f"its file has {size} bytes instead of {size_bytes}"
+        if sha256 is not None and hash_in(path) != sha256:
+            return f"its file is not what was {was}: another hash"
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        return f"its file cannot be read: {error.strerror}"
+    return ""
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one step, without a sync: for what can be made again."""
     part = path.with_name(f"{path.name}.{os.getpid()}.{id(data):x}{PART}")

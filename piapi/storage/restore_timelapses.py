@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from piapi.storage.files import copy_durably, hash_in, hash_of, sync_folder
-from piapi.storage.frames import JOB_NAME, RESTORING
+from piapi.storage.frames import JOB_NAME, RESTORING, FrameFiles
 
 _ID = JOB_NAME.pattern
 _FRAME = re.compile(rf"timelapses/({_ID})/frames/\d{{6,12}}/(\d{{9,15}})\.jpg")
@@ -123,12 +123,13 @@ class TimelapseFiles:
 
     def count_gone(self) -> None:
         """See which frames are not there."""
+        frames = FrameFiles(self._data, 0)
         rows = self._connection.execute(
             "SELECT id, tick FROM frames JOIN timelapses ON seq = timelapse WHERE has_file = 1 ORDER BY seq, tick"
         )
         for id, tick in rows:
-            path = self._place(f"timelapses/{id}/frames/{tick // 1000:06d}/{tick:09d}.jpg")
-            self.tally.gone += not path.exists()
+            name = frames.place(id, tick).relative_to(self._data).as_posix()
+            self.tally.gone += not self._place(name).exists()
 
     def move_in(self) -> None:
         """Put those that are new into their place. Raises OSError."""

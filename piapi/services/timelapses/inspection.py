@@ -7,7 +7,6 @@ and what looks wrong is looked at again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from piapi.clock import Clock
 from piapi.services.second_look import LEFT_OVER_S, that_stay
 from piapi.services.timelapses.film_inspection import faults_of_film
 from piapi.storage.database import Database
-from piapi.storage.files import PART
+from piapi.storage.files import PART, fault_of
 from piapi.storage.frames import FRAMES_A_FOLDER, JOB_NAME
 from piapi.storage.ledger import Job
 from piapi.storage.renders import RenderStore
@@ -151,7 +150,7 @@ class TimelapseInspection:
     def _of_frame(self, job: Job, row: Row, fast: bool) -> str:
         path = self._store.place(job.id, row.index)
         try:
-            return _of_file(path, row.size_bytes, None if fast else row.sha256)
+            return fault_of(path, row.size_bytes, None if fast else row.sha256)
         except FileNotFoundError:
             # Of a job that keeps none they go, after their rows have said so.
             return "its file has gone; put it back" if self._has_file(job, row.index) else ""
@@ -190,7 +189,7 @@ class TimelapseInspection:
 
     def _of_render(self, render: Render, fast: bool) -> str:
         try:
-            return _of_file(self._renders.path(render), render.size_bytes, None if fast else render.sha256)
+            return fault_of(self._renders.path(render), render.size_bytes, None if fast else render.sha256)
         except FileNotFoundError:
             return "its file has gone; put it back, or delete it" if self._renders.get(render.id) else ""
 
@@ -207,23 +206,6 @@ class TimelapseInspection:
             for path in _in(self._store.folder(job.id) / name):
                 if path.suffix == PART and self._is_old(job.id, name, path.name):
                     yield f"{name}/{path.name}: left over; the next start clears it away"
-
-
-def _of_file(path: Path, size_bytes: int | None, sha256: str | None) -> str:
-    """What is wrong with it. Raises FileNotFoundError."""
-    try:
-        size = path.stat().st_size
-        if size != size_bytes:
-            return f"its file has {size} bytes instead of {size_bytes}"
-        if sha256 is not None:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                    return "its file is not what was written: another hash"
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        return f"its file cannot be read: {error.strerror}"
-    return ""
 
 
 def _in(folder: Path) -> list[Path]:
