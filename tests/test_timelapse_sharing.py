@@ -5,6 +5,7 @@ The camera's owner goes a step at a time here, on the thread of the test, so tha
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,15 @@ from tests.lapse import Bench, Still, jpeg
 
 TICKS, INTERVAL_S = 12, 5.0
 READ_S, CAPTURE_S = 0.02, 0.25
+
+
+class OneThreadsClock(FakeClock):
+    """There is one thread, so nobody notifies it: while it waits, time goes on."""
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+        assert timeout is not None, "it would wait for ever"
+        self.advance(timeout)
+        return False
 
 
 class Sensor(ScriptedCamera):
@@ -63,7 +73,7 @@ class House:
     """One camera, and all who want something of it."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = FakeClock()
+        self.clock = OneThreadsClock()
         self.sensor = Sensor(self.clock)
         self.database = Database(folder / "cameras.db")
         self.database.open()
