@@ -1,13 +1,13 @@
 // The connection to piapi: the journal as it is written, and whether what is shown is still true.
 //
 // A closed connection tells itself at once, a lost network does not. So while somebody looks, piapi is asked every
-// second whether it is there; 2.5 s without an answer count as lost.
+// second whether it is there; two without an answer count as lost.
 
 import { api } from "./api.js";
 
 const LOOK_EVERY_MS = 250;
 const ASK_EVERY_MS = 1000;
-const LOST_AFTER_MS = 2500;
+const LOST_AFTER_MS = 2000;
 const OPEN_AGAIN_AFTER_MS = 1000;
 
 const TYPES = [
