@@ -299,7 +299,7 @@ def test_the_wheel_enlarges_what_is_under_it_and_dragging_moves_it_no_farther_th
     expect(page.get_by_label("About this photo").last).to_contain_text("640 × 480 pixels")
     page.mouse.move(400, 400)
     page.mouse.wheel(0, -500)
-    page.wait_for_function("document.querySelector('.viewer-stage').dataset.zoomed === 'true'")
+    page.wait_for_function("() => document.querySelector('.viewer-stage').dataset.zoomed === 'true'")
     page.mouse.down()
     page.mouse.move(3000, 400, steps=4)
     page.mouse.up()

@@ -85,7 +85,7 @@ def play(page: Page) -> None:
     """Play the film, and see it move."""
     film = page.locator("#film")
     expect(film).to_be_visible()
-    page.wait_for_function(f"({PLAYABLE})(document.querySelector('#film'))")
+    page.wait_for_function(f"() => ({PLAYABLE})(document.querySelector('#film'))")
     film.evaluate("film => { film.currentTime = 0; return film.play(); }")
     page.wait_for_function("() => { const film = document.querySelector('#film'); return film.currentTime > 0.1; }")
     assert film.evaluate("film => film.readyState") >= 2
