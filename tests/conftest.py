@@ -25,6 +25,15 @@ from tests.browser import NAME, Visitor, chromium
 from tests.requirements import require
 from tests.service import Service
 
+SLOW_TIMEOUT_S = 2400  # the month of a time-lapse takes some ten minutes of one core
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+
+
 PREFIX = "/api/v1"
 
 
