@@ -25,6 +25,7 @@ from tests.browser import NAME, Visitor, chromium
 from tests.requirements import require
 from tests.service import Service
 
+PREFIX = "/api/v1"
 SLOW_TIMEOUT_S = 2400  # the month of a time-lapse takes some ten minutes of one core
 
 
@@ -32,9 +33,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
-
-
-PREFIX = "/api/v1"
 
 
 @dataclass
