@@ -98,7 +98,7 @@ class Guard:
                 moments.append(lease.due + GRACE_S)
             elif lease.owner.is_gone:
                 moments.append(lease.retry_at)
-        if not self._clients and not self._stay:
+        if not self._leases and not self._clients and not self._stay:
             moments.append(self._alone_since + self._linger_s)
         return max(0.0, min(moments) - now()) if moments else None
 
