@@ -6,8 +6,15 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 from tests.service import eventually
+
+
+def is_filmed(document: dict[str, Any]) -> bool:
+    """Whether the film of a time-lapse has all its frames: it reads none of them any more, and so waits at no gate."""
+    video = document["video"]
+    return bool(video["size_bytes"]) and video["frames"] == document["frames_captured"] > 0
 
 
 class Gate:

@@ -18,7 +18,7 @@ import config
 from piapi.app import create_app
 from piapi.runtime import Runtime
 from tests.conftest import Api, assert_problem
-from tests.gates import Gate
+from tests.gates import Gate, is_filmed
 from tests.requirements import mount
 from tests.service import eventually
 
@@ -183,6 +183,7 @@ def test_a_render_that_fills_the_disk_fails_and_says_so(on_disk: config.Settings
         wanted = {"interval_s": 0.1, "count": 3, "width": 160}
         lapse = pi.api.post("/cameras/demo/timelapses", json=wanted).get_json()
         eventually(lambda: pi.api.get(lapse["links"]["self"]).get_json()["state"] == "finished")
+        eventually(lambda: is_filmed(pi.api.get(lapse["links"]["self"]).get_json()))
         gate = Gate(max((pi.folder / "timelapses").glob("*/frames/*/*.jpg")))
         render = pi.api.post(lapse["links"]["renders"]).get_json()
         with contextlib.closing(gate):

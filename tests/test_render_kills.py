@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.gates import Gate, renderers
+from tests.gates import Gate, is_filmed, renderers
 from tests.service import Service, children_of, eventually, running
 from tests.test_crashes import assert_sound, kill_all, kill_worker
 from tests.test_timelapse_crashes import CAMERA, get
@@ -24,6 +24,7 @@ def rendering(service: Service, folder: Path, token: str) -> tuple[str, Gate]:
     assert status == 202, body
     url = headers["location"]
     eventually(lambda: bool(get(service, url, token)["state"] == "finished"))
+    eventually(lambda: is_filmed(get(service, url, token)))
     third = sorted((folder / "data" / "timelapses").glob("*/frames/*/*.jpg"))[-1]
     gate = Gate(third)
     status, headers, body = service.call("POST", f"{url}/renders", token, {})

@@ -12,7 +12,7 @@ import pytest
 import config
 from piapi.api.services import Services
 from tests.conftest import Api, assert_problem, faults_of, wish_id
-from tests.gates import Gate
+from tests.gates import Gate, is_filmed
 from tests.service import eventually
 from tests.test_timelapses_api import get, start
 
@@ -21,7 +21,7 @@ from tests.test_timelapses_api import get, start
 def lapse(api: Api) -> dict[str, Any]:
     """A time-lapse with one small frame, and the next in an hour."""
     made = start(api, width=64, height=48, video={"fps": 24})
-    eventually(lambda: get(api, made)["video"]["frames"] == 1)
+    eventually(lambda: is_filmed(get(api, made)))
     return made
 
 
