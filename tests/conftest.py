@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Modules and tests are here to stay: a camera that closes collects garbage, and need not look through all of them."""
+    """Modules and tests are here to stay: a camera that closes collects garbage, and need not look through all."""
     gc.collect()
     gc.freeze()
 
