@@ -15,7 +15,7 @@ export function holdButton({ label, question, act, style = "primary" }) {
   const button = el("button", { type: "button", class: `btn btn-${style} btn-hold`, "aria-description": "Hold for about one second" }, ring(), text, hint);
   let timer = null;
   let key = null;
-  let released = 0;
+  let released = -Infinity;
 
   const down = () => {
     if (button.disabled || timer !== null) return;

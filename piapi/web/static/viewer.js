@@ -75,7 +75,7 @@ export class Viewer {
     this.pin = named("pin-angle", "Pin: never remove it to make room", () => this.#togglePin());
     this.trash = named("trash", "Delete", () => this.#delete());
     this.download = el("a", { class: "viewer-button", "aria-label": "Download", title: "Download", download: "" }, icon("download"));
-    this.facts = el("aside", { class: "viewer-facts", id: "viewer-facts", "aria-label": "About this photo", hidden: true });
+    this.facts = el("aside", { class: "viewer-facts", id: "viewer-facts", "aria-label": "About this photo", tabIndex: 0, hidden: true });
     this.info.setAttribute("aria-controls", "viewer-facts");
     this.dialog = el("dialog", { class: "viewer", "aria-labelledby": "viewer-title", data: { bsTheme: "dark" } },
       el("header", {}, named("x-lg", "Close", () => this.dialog.close()), this.when, this.info),
@@ -222,11 +222,12 @@ export class Viewer {
   #pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const isEnlarged = this.zoom.scale > 1;
+    const scrolls = this.facts.contains(event.target);
     const act = {
       ArrowLeft: () => (isEnlarged ? this.zoom.pan(PAN_PX, 0) : this.#go(-1)),
       ArrowRight: () => (isEnlarged ? this.zoom.pan(-PAN_PX, 0) : this.#go(1)),
-      ArrowUp: isEnlarged && (() => this.zoom.pan(0, PAN_PX)),
-      ArrowDown: isEnlarged && (() => this.zoom.pan(0, -PAN_PX)),
+      ArrowUp: isEnlarged && !scrolls && (() => this.zoom.pan(0, PAN_PX)),
+      ArrowDown: isEnlarged && !scrolls && (() => this.zoom.pan(0, -PAN_PX)),
       "+": this.zoom.enlarge,
       "=": this.zoom.enlarge,
       "-": this.zoom.reduce,
