@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser import DESKTOP, PHONE, Visitor, add_user
+from tests.gates import Gate, renderers
 from tests.service import Service, children_of, eventually, running
 
 CONFIG = """
@@ -339,6 +341,32 @@ def test_the_same_frames_are_made_into_another_film(visit: Callable[..., Visitor
     with page.expect_download() as download:
         render.get_by_role("link", name="Download").click()
     assert b"ftyp" in download.value.path().read_bytes()[:12]
+
+
+def test_a_render_is_cancelled_while_it_is_made(
+    visit: Callable[..., Visitor], begin: Callable[..., str], service: Service
+) -> None:
+    visitor = visit()
+    page = visitor.go(f"/timelapses/{begin(count=4)}")
+    expect(page.locator("#state")).to_have_text("Finished", timeout=20_000)
+    frames = service.folder / "data" / "timelapses" / page.url.rpartition("/")[2] / "frames"
+    with contextlib.closing(Gate(sorted(frames.rglob("*.jpg"))[2])) as gate:
+        page.locator("#render-more summary").tap()
+        page.get_by_role("button", name="Make the film").tap()
+        render = page.locator("[data-render]")
+        gate.wait()
+        expect(render).to_contain_text("Being made")
+        expect(render.get_by_role("progressbar")).to_be_visible()
+        render.get_by_role("button", name="Cancel").tap()
+        expect(render).to_contain_text("Cancelled")
+        expect(render.get_by_role("progressbar")).to_be_hidden()
+        expect(render.get_by_role("button", name="Cancel")).to_be_hidden()
+        expect(render.get_by_role("link", name="Download")).to_be_hidden()
+        (worker,) = children_of(service.process.pid)
+        eventually(lambda: renderers(worker) == [])
+    (found,) = visitor.json(f"/api/v1/timelapses/{frames.parent.name}/renders")["items"]
+    assert (found["state"], found["links"].get("file")) == ("cancelled", None)
+    assert not list((frames.parent / "renders").glob("*"))
 
 
 def test_a_guest_sees_no_commands(visit: Callable[..., Visitor], begin: Callable[..., str]) -> None:
