@@ -102,13 +102,13 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(folder: Path, config: str | None = None, **environ: str) -> Iterator[Service]:
-    """A service that answers. Without a configuration it is the demonstration."""
+def running(folder: Path, config: str | None = None, root: Path = ROOT, **environ: str) -> Iterator[Service]:
+    """A service that answers, from the sources in `root`. Without a configuration it is the demonstration."""
     if config is not None:
         (folder / "piapi.toml").write_text(config, encoding="utf-8")
         environ["PIAPI_CONFIG"] = str(folder / "piapi.toml")
     process = subprocess.Popen(
-        [sys.executable, ROOT / "run.py"],
+        [sys.executable, root / "run.py"],
         cwd=folder,
         env=environment(folder, **environ),
         stdout=subprocess.PIPE,

@@ -29,6 +29,8 @@ PAGE_POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'self'"
 )
+# A worker has the policy of its own script, not that of a page: https://www.w3.org/TR/CSP3/#initialize-global-object-csp
+WORKER_POLICY = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 # Swagger UI sets styles from its scripts.
 DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
@@ -138,6 +140,7 @@ def service_worker() -> Response:
     folder (https://www.w3.org/TR/service-workers/#path-restriction)."""
     response = make_response(render_template("service-worker.js", version=assets.digest(), static=assets.address))
     response.content_type = "text/javascript; charset=utf-8"
+    response.headers["Content-Security-Policy"] = WORKER_POLICY
     response.headers["Cache-Control"] = "no-cache"
     return response
 
