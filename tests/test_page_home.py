@@ -54,6 +54,10 @@ travel_s = 2
 warning_s = 2
 """
 
+MOST_BYTES = 150_000
+MOST_REQUESTS = 24
+"""Of the first load of the first page, over the wire."""
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -387,12 +391,17 @@ def test_the_first_load_is_small_and_all_from_here(visit: Callable[..., Visitor]
     wire = page.context.new_cdp_session(page)
     wire.send("Network.enable")
     sizes: list[float] = []
+    asked: list[str] = []
     wire.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    wire.on("Network.requestWillBeSent", lambda event: asked.append(event["request"]["url"]))
     page.goto("/")
     is_in_step(page)
     expect(page.locator("#cameras")).to_have_attribute("data-view", "live")
-    assert 30_000 < sum(sizes) <= 150_000
-    assert {request.url.split("/")[2] for request in visitor.requests} == {visitor.origin.split("/")[2]}
+    assert 30_000 < sum(sizes) <= MOST_BYTES
+    fetched = [url for url in asked if not url.startswith("data:")]
+    assert 10 < len(fetched) <= MOST_REQUESTS
+    by_its_worker_too = [request.url for request in visitor.requests if not request.url.startswith("data:")]
+    assert {url.split("/")[2] for url in fetched + by_its_worker_too} == {visitor.origin.split("/")[2]}
 
 
 def test_static_files_are_kept_for_ever_and_pages_never(service: Service) -> None:

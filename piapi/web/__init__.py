@@ -29,7 +29,7 @@ PAGE_POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'self'"
 )
-# A worker has the policy of its own script, not that of a page: https://www.w3.org/TR/CSP3/#initialize-global-object-csp
+# A worker has its own policy, not that of a page: https://www.w3.org/TR/CSP3/#initialize-global-object-csp
 WORKER_POLICY = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 # Swagger UI sets styles from its scripts.
 DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
