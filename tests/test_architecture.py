@@ -33,7 +33,15 @@ LAYERS = {
     | {"piapi.memory", "piapi.wiring", "piapi.timelapse", "piapi.film"},
     "piapi.server": {"piapi.clock", "piapi.console"},
     "piapi.api": {"piapi.logs", "piapi.services", "piapi.storage", "piapi.server", "piapi.hardware.base"}
-    | {"piapi.errors", "piapi.models", "piapi.timelapse", "piapi.film.files", "piapi.clock", "piapi"},
+    | {
+        "piapi.errors",
+        "piapi.models",
+        "piapi.timelapse",
+        "piapi.film.files",
+        "piapi.clock",
+        "piapi.invitation",
+        "piapi",
+    },
     "piapi.web": {"piapi.api", "piapi.services", "piapi.errors", "piapi.models", "piapi"},
     "piapi.runtime": {"piapi.api", "piapi.services", "piapi.storage", "piapi.errors"},
     "piapi.cli": {"piapi.services", "piapi.storage", "piapi.errors", "piapi.models", "piapi.clock", "piapi.app"}

@@ -7,12 +7,16 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+import segno
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser import NAME, PASSWORD, Visitor, add_user
 from tests.service import Service, running
 
 CONFIG = """
+[server]
+names = ["pi.localhost"]
+
 [gpio]
 backend = "simulated"
 
@@ -37,6 +41,9 @@ open_sensor = { gpio = "GPIO25", pull = "up", active_low = true }
 relay = { gpio = "GPIO5" }
 closed_sensor = { gpio = "GPIO6", pull = "up", active_low = true }
 """
+
+NAMED = "pi.localhost"
+"""A name of this machine in a network, as far as piapi and the page can know; browsers find it here (RFC 6761)."""
 
 PAGES = ("/", "/photos", "/timelapses", "/history", "/system")
 
@@ -85,8 +92,6 @@ def test_a_device_is_paired_by_its_link_and_put_out_again(anna: Visitor, phone: 
     link = make_link(page, "Bob's phone")
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text(re.compile(r"Good once, for [45]:\d\d more"))).to_be_visible()
-    code = dialog.get_by_alt_text("QR code of the pairing link")
-    assert code.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 100
     assert re.fullmatch(rf"{anna.origin}/pair#[A-Z2-7]{{32}}", link)
 
     there = phone.context.new_page()
@@ -108,6 +113,47 @@ def test_a_device_is_paired_by_its_link_and_put_out_again(anna: Visitor, phone: 
     page.get_by_role("dialog").get_by_role("button", name="Revoke").tap()
     expect(device(page, "Bob's phone")).to_have_count(0)
     expect(there).to_have_url(re.compile("/login"), timeout=15_000)
+
+
+def code_in(page: Page) -> Locator:
+    return page.get_by_role("dialog").get_by_alt_text("QR code of the pairing link")
+
+
+def test_the_link_and_its_qr_code_have_the_name_by_which_the_page_was_opened(phone: Visitor, service: Service) -> None:
+    origin = f"http://{NAMED}:{service.port}"
+    page = phone.go(f"{origin}/login?next=/system")
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").tap()
+    link = make_link(page, "tablet")
+    assert re.fullmatch(rf"{origin}/pair#[A-Z2-7]{{32}}", link)
+    code = code_in(page)
+    assert code.get_attribute("src") == segno.make(link).svg_data_uri(scale=4)
+    assert code.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 100
+
+
+def test_where_no_phone_gets_to_piapi_there_is_no_code_and_the_page_says_why(anna: Visitor) -> None:
+    page = anna.go("/system")
+    link = make_link(page, "tablet")
+    dialog = page.get_by_role("dialog")
+    expect(code_in(page)).to_have_count(0)
+    expect(dialog).to_contain_text("No other device gets to this link: piapi listens on this machine alone.")
+    expect(dialog).to_contain_text('set host = "0.0.0.0" under [server] in piapi.toml')
+    assert link.startswith(anna.origin)
+
+
+def test_a_page_opened_at_localhost_shows_the_address_that_phones_get_to(anna: Visitor) -> None:
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        made = response.json()
+        found = f"http://198.51.100.4:8000/pair#{made['code']}"
+        route.fulfill(response=response, json={**made, "link": found, "qr": segno.make(found).svg_data_uri(scale=4)})
+
+    anna.context.route("**/api/v1/pairings", answer)
+    page = anna.go("/system")
+    assert make_link(page, "tablet").startswith("http://198.51.100.4:8000/pair#")
+    expect(code_in(page)).to_be_visible()
+    expect(page.get_by_role("dialog")).not_to_contain_text("No other device")
 
 
 def test_a_code_is_good_once(anna: Visitor, phone: Visitor, browser: Browser, service: Service) -> None:

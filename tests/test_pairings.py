@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import segno
 
+from piapi import invitation
 from piapi.api.services import Services
 from piapi.errors import NotFound, TooManyRequests
 from piapi.models import Token
@@ -47,12 +48,13 @@ def counter(tmp_path: Path) -> Iterator[Counter]:
 
 
 def test_a_code_is_made_seen_redeemed_once_and_gone(api: Api, nobody: Api) -> None:
-    made = api.post("/pairings", json=WANTED)
+    made = api.post("/pairings", json=WANTED, base_url="http://pi.example:8000")
     assert made.status_code == 201 and made.headers["Cache-Control"] == "no-store"
     pairing = made.get_json()
     code = pairing.pop("code")
     assert len(code) == 32 and pairing.pop("page") == f"/pair#{code}"
-    assert pairing.pop("qr") == segno.make(f"http://localhost/pair#{code}").svg_data_uri(scale=4)
+    assert pairing.pop("link") == (link := f"http://pi.example:8000/pair#{code}")
+    assert pairing.pop("qr") == segno.make(link).svg_data_uri(scale=4)
     assert made.headers["Location"] == pairing["links"]["self"]
     assert api.get("/pairings").get_json()["items"] == [pairing] == [api.get(pairing["links"]["self"]).get_json()]
     assert pairing["created_by"] == "token:test"
@@ -66,6 +68,28 @@ def test_a_code_is_made_seen_redeemed_once_and_gone(api: Api, nobody: Api) -> No
     assert_problem(nobody.post("/pair", json={"code": code}), 404, "not-found")
     assert api.get("/pairings").get_json()["items"] == []
     assert_problem(api.get(pairing["links"]["self"]), 404, "not-found")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9000", "[::1]:9000", "LOCALHOST"])
+@pytest.mark.parametrize(
+    ("listens_on", "address"),
+    [("0.0.0.0", "198.51.100.4"), ("::", "198.51.100.4"), ("192.0.2.7", "192.0.2.7"), ("fd00::7", "[fd00::7]")],
+)
+def test_an_address_of_this_machine_alone_stands_in_no_link(
+    api: Api, monkeypatch: pytest.MonkeyPatch, host: str, listens_on: str, address: str
+) -> None:
+    monkeypatch.setattr(invitation, "own_address", lambda: "198.51.100.4")
+    server = {"SERVER_NAME": listens_on, "SERVER_PORT": "8080"}
+    made = api.post("/pairings", json=WANTED, base_url=f"http://{host}", environ_overrides=server).get_json()
+    assert made["link"] == f"http://{address}:8080/pair#{made['code']}"
+    assert made["qr"] == segno.make(made["link"]).svg_data_uri(scale=4)
+
+
+@pytest.mark.parametrize("listens_on", ["127.0.0.1", "::1", "localhost"])
+def test_there_is_no_link_where_no_other_device_gets_there(api: Api, listens_on: str) -> None:
+    made = api.post("/pairings", json=WANTED, environ_overrides={"SERVER_NAME": listens_on}).get_json()
+    assert (made["link"], made["qr"]) == (None, None)
+    assert made["page"] == f"/pair#{made['code']}"
 
 
 def test_a_pairing_can_be_closed(api: Api, nobody: Api) -> None:
@@ -125,7 +149,9 @@ def test_an_answer_that_is_given_again_has_no_code(api: Api, services: Services)
     first = api.post("/pairings", json=WANTED, headers=key).get_json()
     again = api.post("/pairings", json=WANTED, headers=key)
     assert again.status_code == 201 and again.headers["Idempotency-Replayed"] == "true"
-    assert again.get_json() == {name: value for name, value in first.items() if name not in ("code", "page", "qr")}
+    assert again.get_json() == {
+        name: value for name, value in first.items() if name not in ("code", "page", "link", "qr")
+    }
     assert len(services.pairings.pairings(10)) == 1
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import segno
 from flask import Response, make_response, request
 from flask.views import MethodView
 from marshmallow import Schema, fields
 
+from piapi import invitation
 from piapi.api.auth import caller, client_address, open_to_own_pages, requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.collections import Page, PageQuery, collection_of, decode_cursor
@@ -48,11 +50,17 @@ class NewPairingSchema(PairingSchema):
     page = fields.String(
         metadata={"format": "uri-reference", "description": "For the new device; the code stands in the fragment."}
     )
-    qr = fields.String(
+    link = fields.String(
+        allow_none=True,
         metadata={
             "format": "uri",
-            "description": "A QR code of the page, at the host that was asked: an SVG as a data URI.",
-        }
+            "description": "The page at the host that was asked, or, where that is this machine's own loopback, at its "
+            "address in the network; null where piapi listens on loopback alone, so that no other device gets there.",
+        },
+    )
+    qr = fields.String(
+        allow_none=True,
+        metadata={"format": "uri", "description": "A QR code of the link: an SVG as a data URI. Null as that is."},
     )
 
 
@@ -77,16 +85,16 @@ class PairingList(MethodView):
 
     @requires("system:*:admin")
     @blp.arguments(TokenRequestSchema)
-    @once(lambda location: _made(services().pairings.pairing(id_in(location))), secret=("code", "page", "qr"))
+    @once(lambda location: _made(services().pairings.pairing(id_in(location))), secret=("code", "page", "link", "qr"))
     @blp.raises(TooManyRequests)
     @blp.response(201, NewPairingSchema, headers=_LOCATION)
     def post(self, wanted: dict[str, Any]) -> Response:
         """Open a pairing for a token; its code is in the answer, and good for one use within five minutes."""
         name = wanted.pop("name")
         pairing, code = services().pairings.create(name, _tie, **wanted, by=caller().actor)
-        page = f"/pair#{code}"
-        link = request.host_url.rstrip("/") + page
-        return _made(pairing, code=code, page=page, qr=segno.make(link).svg_data_uri(scale=4))
+        link = _link_of(code)
+        qr = segno.make(link).svg_data_uri(scale=4) if link else None
+        return _made(pairing, code=code, page=f"/pair#{code}", link=link, qr=qr)
 
 
 @blp.route("/pairings/<id>")
@@ -119,11 +127,21 @@ class Redemption(MethodView):
         return response
 
 
+def _link_of(code: str) -> str | None:
+    """What another device opens; None where it gets to no address of this service."""
+    if not invitation.is_loopback(urlsplit(request.host_url).hostname or ""):
+        return f"{request.host_url}pair#{code}"
+    listens_on = request.environ["SERVER_NAME"]  # the server's own socket, whatever the client called it
+    if invitation.is_loopback(listens_on):
+        return None
+    return invitation.link_of(invitation.address_of(listens_on), int(request.environ["SERVER_PORT"]), code)
+
+
 def _tie(pairing: Pairing) -> Any:
     return made_at(f"/api/v1/pairings/{pairing.id}")
 
 
-def _made(pairing: Pairing, **secret: str) -> Response:
+def _made(pairing: Pairing, **secret: str | None) -> Response:
     document = pairing_document(pairing)
     response = make_response({**document, **secret}, 201)
     response.headers["Location"] = document["links"]["self"]

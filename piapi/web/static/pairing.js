@@ -61,7 +61,7 @@ export function pairDevice() {
 }
 
 function showLink(made) {
-  const link = location.origin + made.page;
+  const link = isLoopback() && made.link ? made.link : location.origin + made.page;
   const endsAt = performance.now() + OPEN_S * 1000;
   const left = el("p", { class: "pair-left", role: "timer" });
   const address = el("input", {
@@ -74,21 +74,13 @@ function showLink(made) {
   const place = el(
     "div",
     { class: "pair-code" },
-    el("img", { src: made.qr, alt: "QR code of the pairing link", width: 264, height: 264 }),
-    el("p", {}, "Scan it with the camera of the new device, or send it this link:"),
+    made.qr ? scanned(made.qr) : isLoopback() ? noWayIn() : el("p", {}, "Send the new device this link:"),
     el(
       "div",
       { class: "input-group" },
       address,
       el("button", { type: "button", class: "btn btn-primary", onclick: () => copy(address) }, "Copy"),
     ),
-    isLoopback() &&
-      el(
-        "p",
-        { class: "door-note" },
-        "This page is open at an address that only this machine knows. ",
-          "Open it by the machine's name in your network, so that the link works elsewhere.",
-      ),
     left,
   );
   const dialog = el(
@@ -130,6 +122,20 @@ function showLink(made) {
   document.body.append(dialog);
   dialog.showModal();
 }
+
+const scanned = (qr) => [
+  el("img", { src: qr, alt: "QR code of the pairing link", width: 264, height: 264 }),
+  el("p", {}, "Scan it with the camera of the new device, or send it this link:"),
+];
+
+const noWayIn = () =>
+  el(
+    "p",
+    { class: "door-note" },
+    "No other device gets to this link: piapi listens on this machine alone. To let phones in, set ",
+    el("code", {}, 'host = "0.0.0.0"'),
+    " under [server] in piapi.toml and start piapi again. Until then the link is for browsers of this machine:",
+  );
 
 const isLoopback = () => ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
 
