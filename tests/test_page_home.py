@@ -362,29 +362,6 @@ def test_another_site_moves_nothing(visit: Callable[..., Visitor], service: Serv
     visitor.complaints.clear()  # Chromium tells what it did not let that page do
 
 
-def test_eight_phones_with_a_paused_film_keep_no_door_waiting(visit: Callable[..., Visitor], service: Service) -> None:
-    token = service.token()
-    _, headers, _ = service.call(
-        "POST",
-        "/api/v1/cameras/demo/timelapses",
-        token,
-        {"interval_s": 0.1, "count": 40},
-    )
-    job = headers["location"]
-    eventually(lambda: service.call("GET", job, token)[2].find(b'"state":"finished"') > 0, 60)
-    for _ in range(8):
-        page = visit().go("/login")
-        page.evaluate(
-            """film => { const video = document.createElement("video"); video.src = film; video.muted = true;
-                document.body.append(video); return video.play().then(() => video.pause()); }""",
-            f"{job}/video.mp4",
-        )
-    bring(service, "closed")
-    page = visit().go()
-    hold(page, door_of(page).get_by_role("button", name="Open"))
-    expect(door_of(page).locator(".door-state")).to_have_text("Open")
-
-
 def test_the_first_load_is_small_and_all_from_here(visit: Callable[..., Visitor]) -> None:
     visitor = visit()
     page = visitor.context.new_page()
