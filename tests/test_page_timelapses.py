@@ -16,7 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser import DESKTOP, PHONE, Visitor, add_user
-from tests.gates import Gate, renderers
+from tests.gates import Gate, is_filmed, renderers
 from tests.service import Service, children_of, eventually, running
 
 CONFIG = """
@@ -350,6 +350,7 @@ def test_a_render_is_cancelled_while_it_is_made(
     page = visitor.go(f"/timelapses/{begin(count=4)}")
     expect(page.locator("#state")).to_have_text("Finished", timeout=20_000)
     frames = service.folder / "data" / "timelapses" / page.url.rpartition("/")[2] / "frames"
+    eventually(lambda: is_filmed(visitor.json(f"/api/v1/timelapses/{frames.parent.name}")))
     with contextlib.closing(Gate(sorted(frames.rglob("*.jpg"))[2])) as gate:
         page.locator("#render-more summary").tap()
         page.get_by_role("button", name="Make the film").tap()
