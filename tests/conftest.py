@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+        if item.path.name.startswith("test_page_"):
+            item.add_marker("page")
 
 
 def pytest_collection_finish() -> None:
