@@ -202,6 +202,15 @@ def test_a_missing_library_has_a_remedy(tmp_path: Path, monkeypatch: pytest.Monk
             LgpioBoard(None, tmp_path, CLOCK).open()
 
 
+def test_a_gpiozero_that_is_too_old_has_a_remedy(chip: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpiozero.pins.lgpio import LGPIOFactory
+
+    (has,) = [known for known in LGPIOFactory.__mro__ if "board_info" in vars(known)]
+    monkeypatch.delattr(has, "board_info")
+    with pytest.raises(BoardUnavailable, match="gpiozero is older than 2"):
+        LgpioBoard(None, tmp_path, CLOCK).open()
+
+
 def test_a_user_who_may_not_has_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> int:
         raise PermissionError(13, "Permission denied", "/dev/gpiochip0")

@@ -223,6 +223,11 @@ class LgpioBoard:
             chip.GpioChip(number).close()  # lgpio would say only that it can not open it
             with _working_in(self._folder):
                 from piapi.hardware import lgpio_pins
+            if not hasattr(lgpio_pins.Factory, "board_info"):
+                raise BoardUnavailable(
+                    "gpiozero is older than 2, which piapi needs: Raspberry Pi OS has it (`sudo apt update && sudo apt "
+                    "install python3-gpiozero`), Debian's own is 1.6."
+                )
             with lgpio_pins.explained():
                 return lgpio_pins.Factory(number), lgpio_pins.explained
         except ImportError as error:
