@@ -13,7 +13,8 @@ from piapi.api.auth import requires
 from piapi.api.blueprint import Blueprint
 from piapi.api.fields import Boolean, Integer, Number, links
 from piapi.api.services import services
-from piapi.services.system import Disk, Throttled
+from piapi.services.machine import Throttled
+from piapi.services.system import Disk
 
 TEXTS = ("text/plain", "text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0")
 """Of figures, as scrapers ask for them."""
