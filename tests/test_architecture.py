@@ -44,8 +44,11 @@ LAYERS = {
     },
     "piapi.web": {"piapi.api", "piapi.services", "piapi.errors", "piapi.models", "piapi"},
     "piapi.runtime": {"piapi.api", "piapi.services", "piapi.storage", "piapi.errors"},
+    "piapi.selftest": {"piapi.services.machine", "piapi.storage.files", "piapi.storage.marker"}
+    | {"piapi.errors", "piapi.clock", "piapi", "config"},
     "piapi.cli": {"piapi.services", "piapi.storage", "piapi.errors", "piapi.models", "piapi.clock", "piapi.app"}
-    | {"piapi", "config", "piapi.hardware.attached", "piapi.console", "piapi.invitation"},
+    | {"piapi", "config", "piapi.hardware.attached", "piapi.console", "piapi.invitation"}
+    | {"piapi.selftest", "piapi.timekeeping"},
     "piapi.__main__": {"piapi.cli"},
 }
 """What each part may import of piapi, beside itself. `piapi.app` joins them all, and `config` only reads errors."""

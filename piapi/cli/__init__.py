@@ -15,6 +15,7 @@ from piapi.cli.doors import doors
 from piapi.cli.fsck import fsck
 from piapi.cli.init import init
 from piapi.cli.pair import pair
+from piapi.cli.selftest import selftest
 from piapi.cli.timelapse import timelapse
 from piapi.cli.tokens import tokens
 from piapi.cli.users import users
@@ -33,6 +34,7 @@ main.add_command(doors)
 main.add_command(timelapse)
 main.add_command(users)
 main.add_command(fsck)
+main.add_command(selftest)
 main.add_command(backup)
 main.add_command(restore)
 

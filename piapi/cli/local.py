@@ -53,11 +53,16 @@ class LocalService:
         """Let go."""
         self._connection.close()
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The document that is the answer; None where there is none."""
-        with self.answer(method, path, body) as response:
+    def ask(self, method: str, path: str, body: Any = None, key: str = "") -> Any:
+        """The document that is the answer; None where there is none. `key` is an Idempotency-Key."""
+        with self.answer(method, path, body, key) as response:
             data = self._read(response)
         return json.loads(data) if data else None
+
+    def fetch(self, path: str) -> bytes:
+        """The bytes of what is no document."""
+        with self.answer("GET", path) as response:
+            return self._read(response)
 
     def items(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """All of a collection, page by page."""
@@ -68,11 +73,17 @@ class LocalService:
             following = page["links"].get("next")
 
     @contextlib.contextmanager
-    def answer(self, method: str, path: str, body: Any = None) -> Iterator[http.client.HTTPResponse]:
+    def answer(self, method: str, path: str, body: Any = None, key: str = "") -> Iterator[http.client.HTTPResponse]:
         """An answer that went well, to be read within the block."""
         data = None if body is None else json.dumps(body).encode()
         headers = {} if data is None else {"Content-Type": "application/json"}
-        response = self._send(method, path, data, headers)
+        if key:
+            headers["Idempotency-Key"] = key
+        try:
+            response = self._send(method, path, data, headers)
+        except BaseException:
+            self._connection.close()  # an answer may still come, and be taken for that of the next request
+            raise
         try:
             if response.status >= 400:
                 raise Refused(response.status, self._read(response))
