@@ -61,6 +61,18 @@ def test_a_service_that_hangs_up_fails_each_check_and_ends_none(tmp_path: Path, 
     assert found == [FAILED, FAILED, FAILED]
 
 
+def test_one_that_the_service_does_not_answer_for_keeps_no_other_from_its_turn(
+    tmp_path: Path, service: FakeService
+) -> None:
+    def hang_up() -> None:
+        raise Unanswered("piapi was cut off.")
+
+    service.items["doors"] = [door(), door(name="shed", links={"self": f"{API}/doors/shed"})]
+    service.at[f"GET {API}/doors/garage"] = hang_up
+    found = outcomes(doors(beside(service, tmp_path)))
+    assert found == {"door garage": FAILED, "door shed": OK, "button of door shed": SKIPPED}
+
+
 # Cameras
 
 

@@ -6,30 +6,24 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from piapi.selftest.results import Result, failed, ok, skipped
-from piapi.selftest.site import API, START, Service, Site, Unanswered, emulation_of, items_of
+from piapi.selftest.owned import each
+from piapi.selftest.results import Result, failed, ok
+from piapi.selftest.site import API, Service, Site, Unanswered, emulation_of
 
 #: Mean brightness, of 255, up to which a picture shows nothing.
 BLACK = 2.0
 
 
 def cameras(site: Site) -> Iterator[Result]:
-    """Each camera of the service, and each that is configured and unknown to it."""
-    configured = dict(site.settings.cameras) if site.settings else {}
-    if site.service is None:
-        for name in configured:
-            yield skipped(f"camera {name}", "piapi, whose it is, does not answer", START)
-        return
-    known = items_of(site.service, "cameras")
-    for camera in known:
-        yield _camera(site, site.service, camera)
-    for name in configured.keys() - {camera["id"] for camera in known}:
-        yield failed(f"camera {name}", "the service that runs does not know it", "`sudo systemctl restart piapi`")
-    if not known and not configured:
-        yield skipped("cameras", "none is configured", "`piapi init` writes down those it finds")
+    """Each camera."""
+    return each(site, "cameras", _camera)
 
 
-def _camera(site: Site, service: Service, camera: dict[str, Any]) -> Result:
+def _camera(site: Site, service: Service, camera: dict[str, Any]) -> Iterator[Result]:
+    yield _picture(site, service, camera)
+
+
+def _picture(site: Site, service: Service, camera: dict[str, Any]) -> Result:
     name = f"camera {camera['id']}"
     what = f"{camera['backend']}, {camera['model'] or 'model unknown'}{emulation_of(camera)}"
     if camera["state"] == "unavailable":

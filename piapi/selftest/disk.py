@@ -37,8 +37,8 @@ def disk(site: Site) -> Iterator[Result]:
     storage = site.settings.storage
     try:
         require_disk(storage.path, storage.on_own_disk)
-    except PiApiError as error:
-        yield failed("data folder", str(error), "mount its disk")
+    except (PiApiError, OSError) as error:
+        yield failed("data folder", str(error), "mount its disk; and use `sudo piapi selftest`")
         return
     if not storage.path.is_dir():
         yield failed("data folder", f"{storage.path} is not there", "start piapi once: it makes it")
@@ -48,7 +48,8 @@ def disk(site: Site) -> Iterator[Result]:
         return
     yield space(storage.path, shutil.disk_usage(storage.path).free, storage.floor_bytes)
     with site.as_owner_of(storage.path):
-        yield sync_speed(storage.path, site.clock)
+        speed = sync_speed(storage.path, site.clock)
+    yield speed
 
 
 def read_only(folder: Path) -> Result:

@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from piapi.selftest.owned import each
 from piapi.selftest.results import Result, failed, ok, skipped
-from piapi.selftest.site import API, START, Person, Service, Site, Unanswered, emulation_of, items_of
+from piapi.selftest.site import API, Person, Service, Site, Unanswered, emulation_of
 
 #: Seconds in which an operation has ended: the longest warning and the longest travel that can be configured.
 END_WITHIN_S = 60.0 + 600.0 + 30.0
@@ -21,19 +22,14 @@ BUTTON = "the relay, its wires to the opener's button, and press_s: docs/wiring.
 
 
 def doors(site: Site) -> Iterator[Result]:
-    """Each door of the service, and each that is configured and unknown to it."""
-    configured = dict(site.settings.doors) if site.settings else {}
-    if site.service is None:
-        for name in configured:
-            yield skipped(f"door {name}", "piapi, whose it is, does not answer", START)
-        return
-    known = items_of(site.service, "doors")
-    for door in known:
-        door = _steady(site, site.service, door)
-        yield _sensors(door)
-        yield _button(site, site.service, door)
-    for name in configured.keys() - {door["name"] for door in known}:
-        yield failed(f"door {name}", "the service that runs does not know it", "`sudo systemctl restart piapi`")
+    """Each door."""
+    return each(site, "doors", _door)
+
+
+def _door(site: Site, service: Service, door: dict[str, Any]) -> Iterator[Result]:
+    door = _steady(site, service, door)
+    yield _sensors(door)
+    yield _button(site, service, door)
 
 
 def _steady(site: Site, service: Service, door: dict[str, Any]) -> dict[str, Any]:

@@ -60,19 +60,19 @@ def guard(site: Site) -> Iterator[Result]:
 
 def guard_at(site: Site, greet: Greet) -> Result:
     """The same, with a way to the guard."""
-    if site.settings is None or not needs_guard(site):
+    if site.settings is None or site.run_folder is None or not needs_guard(site):
         return skipped("guard", "no output is configured that needs it")
-    if site.run_folder is None or (site.service is None and not (site.root / STANDING).exists()):
-        return skipped("guard", "by hand it runs as long as piapi does, which does not run")
-    path, lines = _place(site, site.settings, site.run_folder)
     try:
+        if site.service is None and not (site.root / STANDING).exists():
+            return skipped("guard", "by hand it runs as long as piapi does, which does not run")
+        path, lines = _place(site, site.settings, site.run_folder)
         greet(path, lines)
     except PermissionError:
         return skipped("guard", "it hears its own user and root alone", "`sudo piapi selftest`")
     except (OSError, ValueError) as error:
         return failed("guard", f"it does not answer, so nothing can be switched on: {error}", _RESTART)
     simulated = site.settings.gpio.backend == "simulated"
-    return ok("guard", f"answers, for {'simulated lines' if simulated else lines}")
+    return ok("guard", "answers, for simulated lines" if simulated else f"answers, for {lines}")
 
 
 def greet(path: Path, lines: str) -> None:

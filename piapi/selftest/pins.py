@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from piapi.selftest.owned import each
 from piapi.selftest.results import Result, failed, ok, skipped
-from piapi.selftest.site import API, START, Person, Service, Site, Unanswered, items_of, wiring_of
+from piapi.selftest.site import API, Person, Service, Site, Unanswered, wiring_of
 
 ON_S = 1.0
 """An output is on for so long. It is a pulse: piapi ends it, or its guard, whatever becomes of the one who asked."""
@@ -24,29 +25,21 @@ _NOT_NOW = (409, 423, 429)
 
 
 def pins(site: Site) -> Iterator[Result]:
-    """Each pin of the service, and each that is configured and unknown to it."""
-    configured = dict(site.settings.pins) if site.settings else {}
-    if site.service is None:
-        for name in configured:
-            yield skipped(f"pin {name}", "piapi, whose it is, does not answer", START)
-        return
-    known = items_of(site.service, "pins")
-    for pin in known:
-        yield _pin(site, site.service, pin)
-    for name in configured.keys() - {pin["name"] for pin in known}:
-        yield failed(f"pin {name}", "the service that runs does not know it", "`sudo systemctl restart piapi`")
+    """Each pin."""
+    return each(site, "pins", _pin)
 
 
-def _pin(site: Site, service: Service, pin: dict[str, Any]) -> Result:
+def _pin(site: Site, service: Service, pin: dict[str, Any]) -> Iterator[Result]:
     name, where = f"pin {pin['name']}", f"{pin['mode']}, {wiring_of(pin)}"
     if pin["mode"] in ("pwm", "servo"):
-        return skipped(name, f"{where}: not tried, as a level has no end of its own", f"PUT {pin['links']['value']}")
-    if pin["value"] is None:
-        return failed(name, f"{where}: piapi does not have its line", NOT_OURS)
-    if site.person is None:
-        return skipped(name, f"{where}: {'on' if pin['value'] else 'off'}; nobody is asked")
-    look_at = _output if pin["mode"] == "output" else _input
-    return look_at(site, service, site.person, pin, name, where)
+        yield skipped(name, f"{where}: not tried, as a level has no end of its own", f"PUT {pin['links']['value']}")
+    elif pin["value"] is None:
+        yield failed(name, f"{where}: piapi does not have its line", NOT_OURS)
+    elif site.person is None:
+        yield skipped(name, f"{where}: {'on' if pin['value'] else 'off'}; nobody is asked")
+    else:
+        look_at = _output if pin["mode"] == "output" else _input
+        yield look_at(site, service, site.person, pin, name, where)
 
 
 def _output(site: Site, service: Service, person: Person, pin: dict[str, Any], name: str, where: str) -> Result:

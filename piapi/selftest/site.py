@@ -102,17 +102,6 @@ class Site:
         return found
 
 
-def items_of(service: Service, collection: str) -> list[dict[str, Any]]:
-    """All that the service has of `cameras`, `pins` or `doors`, in its order. Raises Unanswered."""
-    found: list[dict[str, Any]] = []
-    path: str | None = f"{API}/{collection}?limit=200"
-    while path:
-        page = service.ask("GET", path)
-        found += page["items"]
-        path = page["links"].get("next")
-    return found
-
-
 def wiring_of(item: dict[str, Any]) -> str:
     """`GPIO17, pin 11`, and loudly that it is simulated where it is."""
     return f"{item['gpio']}, pin {item['physical']}{emulation_of(item)}"
