@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from piapi.cli import main
+from piapi.cli.local import LocalConnection, LocalService
 from piapi.cli.selftest import Terminal
 from tests.local import ask
 from tests.service import BIN, Service, environment, eventually, running
@@ -128,6 +129,19 @@ def test_a_wrong_configuration_is_told_by_its_faults_without_what_is_private(tmp
 def test_a_report_that_cannot_be_written_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     done = selftest(tmp_path, "--no-ask", "--report", "nowhere/report.md")
     assert done.returncode == 2 and "nowhere/report.md" in done.stderr and done.stdout == ""
+
+
+def test_a_request_that_was_interrupted_takes_no_answer_from_the_next(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(connection: LocalConnection) -> Any:
+        raise KeyboardInterrupt
+
+    with contextlib.closing(LocalService(service.folder / "data/run")) as local:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(LocalConnection, "getresponse", interrupted)
+            local.ask("GET", "/api/v1/pins/lamp")
+        assert local.ask("GET", "/api/v1/doors/garage")["name"] == "garage"
 
 
 # At a terminal
