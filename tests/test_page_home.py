@@ -375,10 +375,10 @@ def test_the_first_load_is_small_and_all_from_here(visit: Callable[..., Visitor]
     is_in_step(page)
     expect(page.locator("#cameras")).to_have_attribute("data-view", "live")
     assert 30_000 < sum(sizes) <= MOST_BYTES
-    fetched = [url for url in asked if not url.startswith("data:")]
+    fetched = {url for url in asked if not url.startswith("data:")}  # on a busy machine it asks again what is late
     assert 10 < len(fetched) <= MOST_REQUESTS
-    by_its_worker_too = [request.url for request in visitor.requests if not request.url.startswith("data:")]
-    assert {url.split("/")[2] for url in fetched + by_its_worker_too} == {visitor.origin.split("/")[2]}
+    by_its_worker_too = {request.url for request in visitor.requests if not request.url.startswith("data:")}
+    assert {url.split("/")[2] for url in fetched | by_its_worker_too} == {visitor.origin.split("/")[2]}
 
 
 def test_static_files_are_kept_for_ever_and_pages_never(service: Service) -> None:
