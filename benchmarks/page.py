@@ -26,6 +26,8 @@ DOOR = """
 relay = { gpio = "GPIO22" }
 closed_sensor = { gpio = "GPIO23" }
 travel_s = 1
+press_s = 0.2
+min_gap_s = 0.2
 """
 SENSOR = 23
 HOLD_MS = 800
