@@ -3,13 +3,20 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint check bench screenshots clean openapi
+.PHONY: run test lab lab-smoke lint check bench screenshots clean openapi
 
 run: $(VENV)/.run
 	@exec $(BIN)/python run.py
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# piapi installed in a Debian guest under QEMU (docs/lab.md); wants root, and names the packages that are missing.
+lab: $(VENV)/.test
+	$(BIN)/python -m pytest -rP tests/lab $(PYTEST_ARGS)
+
+lab-smoke: $(VENV)/.test
+	$(BIN)/python -m pytest -rP -m smoke tests/lab $(PYTEST_ARGS)
 
 lint: $(VENV)/.check
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run systemd/*.sh; fi

@@ -1,0 +1,123 @@
+"""What the scenarios share: a guest on which piapi was installed, as README tells an owner to."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.guest import Guest, booted
+from tests.lab.image import HERE, image
+from tests.lab.writes import LoggedDisk
+
+DATA_MOUNT = "/var/lib/piapi"
+LINES = "/sys/devices/platform/gpio-sim.0/gpiochip0"
+INSTALL = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt/wheels /mnt/piapi/systemd/install.sh"
+PATIENCE_S = 90.0
+"""The guest is some twelve times slower than a Pi, and its host may be busy."""
+
+TIMEOUT_S = 1800
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
+    """What `condition` answers, once that is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+    return found
+
+
+class Pi:
+    """The guest as its owner has it: piapi over HTTP, and its lines as the kernel sees them."""
+
+    def __init__(self, guest: Guest, disk: LoggedDisk) -> None:
+        self.guest, self.disk, self.token = guest, disk, ""
+        self._port = guest.port()
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """One request: status, headers (names in lower case), body. A path may come without /api/v1."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"Bearer {self.token}"} | headers
+            data = None
+            if body is not None:
+                data, headers["Content-Type"] = json.dumps(body), "application/json"
+            connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", data, headers)
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def ask(self, method: str, path: str, body: Any = None, *, expected: int = 200) -> Any:
+        """The JSON of an answer that has to have the expected status. A POST has a key of its own."""
+        keys = {"Idempotency-Key": secrets.token_hex(8)} if method == "POST" else {}
+        status, _, said = self.call(method, path, body, **keys)
+        assert status == expected, said
+        return json.loads(said) if said else None
+
+    def get(self, path: str) -> Any:
+        return self.ask("GET", path)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.call("GET", "health")[0] == 200
+        return False
+
+    def level(self, line: int) -> bool:
+        """A line as gpio-sim has it, which is not piapi."""
+        return self.guest.run(f"cat {LINES}/sim_gpio{line}/value").strip() == "1"
+
+    def drive(self, line: int, level: bool) -> None:
+        """A line from outside: what is wired to it pulls it up or down."""
+        self.guest.run(f"echo pull-{'up' if level else 'down'} >{LINES}/sim_gpio{line}/pull")
+
+    def restart(self) -> None:
+        self.guest.run("systemctl restart piapi", timeout_s=PATIENCE_S)
+
+    def log(self) -> str:
+        return self.guest.run("journalctl --unit piapi --unit piapi-guard --output cat --no-pager | tail -n 60")
+
+    def main(self) -> int:
+        """The process of gunicorn's master."""
+        return int(self.guest.run("systemctl show --property MainPID --value piapi"))
+
+    def worker(self) -> int:
+        """Its child that serves; 0 while there is none."""
+        main = self.main()
+        return int(self.guest.run(f"tail -qn 1 /proc/{main}/task/{main}/children").split()[-1:][0] if main else 0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
+    """One guest for all scenarios that leave it as they found it. What piapi prints stands under a test that failed."""
+    folder = tmp_path_factory.mktemp("guest")
+    with booted(image(), folder) as guest:
+        disk = LoggedDisk(folder)
+        disk.plug_into(guest)
+        guest.run(f"mkdir -p {DATA_MOUNT} && mount -o noatime /dev/sda {DATA_MOUNT}")
+        guest.write("/etc/piapi/piapi.toml", (HERE / "piapi.toml").read_text())
+        print(guest.run(INSTALL, timeout_s=900))  # noqa: T201
+        pi = Pi(guest, disk)
+        said = guest.run("piapi tokens create --name lab --role admin")
+        pi.token = re.search(r"piapi_\S+", said)[0]  # type: ignore[index]
+        yield pi
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed and "pi" in getattr(item, "funcargs", {}):
+        with contextlib.suppress(Exception):
+            report.sections.append(("piapi in the guest", item.funcargs["pi"].log()))
+    return report

@@ -1,0 +1,215 @@
+"""A guest under QEMU: started from a snapshot, told what to do through QEMU's guest agent, seen through its monitor.
+
+TCG is always asked for: /dev/kvm may exist and not work. What runs in the guest is some twelve times slower than here.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.lab.image import ROOT, LabError
+
+BOOTED = "booted"
+"""The snapshot of a guest that has booted and does nothing."""
+
+
+class Channel:
+    """Lines of JSON over a socket, as QMP and the guest agent speak them."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._socket.connect(str(path))
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise LabError(f"{path.name} is not answered: {error}") from error
+                time.sleep(0.05)
+        self._lines = self._socket.makefile("rb")
+
+    def call(self, command: str, **arguments: Any) -> Any:
+        names = {name.replace("_", "-"): value for name, value in arguments.items()}
+        self._socket.sendall(json.dumps({"execute": command, "arguments": names}).encode() + b"\n")
+        return self.answer(command)
+
+    def answer(self, command: str) -> Any:
+        for line in self._lines:
+            said = json.loads(line.lstrip(b"\xff"))
+            if "error" in said:
+                raise LabError(f"{command}: {said['error']['desc']}")
+            if "return" in said:
+                return said["return"]
+        raise LabError(f"{command}: QEMU has ended")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+
+@dataclass
+class Done:
+    """How a command in the guest ended."""
+
+    status: int
+    out: str
+
+
+@dataclass
+class Guest:
+    """A guest that runs. `folder` holds its disk, its sockets and what its console printed."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    monitor: Channel
+    agent: Channel = field(init=False)
+
+    # What happens inside
+
+    def connect(self, timeout_s: float) -> None:
+        """Reach the agent, which answers when the guest has booted.
+
+        Raises:
+            LabError: it does not within `timeout_s`
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.agent = Channel(self.folder / "agent.sock", 5)
+            try:
+                self.agent.call("guest-sync-delimited", id=time.monotonic_ns() % 2**31)
+                return
+            except (LabError, TimeoutError) as error:
+                self.agent.close()
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise LabError(f"the guest does not answer; it printed\n{self.console()[-3000:]}") from error
+
+    def try_run(self, script: str, *, timeout_s: float = 120.0) -> Done:
+        """Run a shell script as root, and wait for its end.
+
+        Raises:
+            LabError: it has not ended within `timeout_s`
+        """
+        started = self.agent.call("guest-exec", path="/bin/sh", arg=["-c", f"exec 2>&1; {script}"], capture_output=True)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            now = self.agent.call("guest-exec-status", pid=started["pid"])
+            if now["exited"]:
+                out = base64.b64decode(now.get("out-data", "")).decode(errors="replace")
+                return Done(now.get("exitcode", -int(now.get("signal", 0))), out)
+            if time.monotonic() > deadline:
+                raise LabError(f"after {timeout_s:.0f} s still running: {script}")
+            time.sleep(0.1)
+
+    def run(self, script: str, *, timeout_s: float = 120.0) -> str:
+        """As `try_run`; what it printed. Raises LabError also where it failed."""
+        done = self.try_run(script, timeout_s=timeout_s)
+        if done.status:
+            raise LabError(f"{script}\nended with {done.status} and printed\n{done.out[-3000:]}")
+        return done.out
+
+    def write(self, path: str, text: str) -> None:
+        encoded = base64.b64encode(text.encode()).decode()
+        self.run(f"mkdir -p $(dirname {shlex.quote(path)}); echo {encoded} | base64 -d >{shlex.quote(path)}")
+
+    def set_clock(self, seconds: float) -> None:
+        """Set wall time, in seconds since 1970."""
+        self.run(f"date --set=@{seconds:.3f}")
+
+    # What happens around it
+
+    def console(self) -> str:
+        path = self.folder / "console.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def port(self) -> int:
+        """The port of loopback here that leads to port 8000 there."""
+        for line in self.say("info usernet").splitlines():
+            if "HOST_FORWARD" in line:
+                return int(line.split()[3])
+        raise LabError("QEMU forwards no port")
+
+    def say(self, line: str) -> str:
+        """A line to QEMU's human monitor."""
+        return str(self.monitor.call("human-monitor-command", command_line=line))
+
+    def save(self, snapshot: str) -> None:
+        if said := self.say(f"savevm {snapshot}").strip():
+            raise LabError(f"savevm: {said}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def arguments(image: Path, folder: Path, wheels: Path, *more: str) -> list[str]:
+    def shared(path: Path, tag: str) -> str:
+        return f"local,path={path},mount_tag={tag},security_model=none,readonly=on"
+
+    return [
+        *("qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"),
+        *("-nodefaults", "-display", "none", "-no-reboot"),
+        *("-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd")),
+        *("-append", "console=ttyS0 root=/dev/vda rw panic=-1 mitigations=off quiet"),
+        *("-drive", f"file={folder / 'disk.qcow2'},if=virtio,format=qcow2,cache=unsafe"),
+        *("-device", "virtio-scsi-pci,id=scsi"),
+        *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:8000"),
+        *("-device", "virtio-net-pci,netdev=net"),
+        *("-virtfs", shared(ROOT, "piapi"), "-virtfs", shared(wheels, "wheels")),
+        *("-serial", f"file:{folder / 'console.log'}"),
+        *("-qmp", f"unix:{folder / 'monitor.sock'},server=on,wait=off"),
+        *("-chardev", f"socket,path={folder / 'agent.sock'},server=on,wait=off,id=agent"),
+        *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
+        *more,
+    ]
+
+
+@contextlib.contextmanager
+def running(image: Path, folder: Path, *more: str) -> Iterator[Guest]:
+    """QEMU with the disk in `folder`, ended at the end whatever happened; `more` are arguments of it."""
+    process = subprocess.Popen(arguments(image, folder, image / "wheels", *more), stdin=subprocess.DEVNULL)
+    try:
+        monitor = Channel(folder / "monitor.sock", 30)
+        json.loads(monitor._lines.readline())  # QEMU's greeting
+        monitor.call("qmp_capabilities")
+        yield Guest(folder, process, monitor)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def make_snapshot(image: Path) -> None:
+    """Boot the image's disk once, and keep the guest as it is then."""
+    with running(image, image) as guest:
+        guest.connect(180)
+        guest.run("systemctl is-system-running --wait || { systemctl --failed; false; }", timeout_s=180)
+        guest.save(BOOTED)
+    for name in ("monitor.sock", "agent.sock"):
+        (image / name).unlink(missing_ok=True)
+    (image / BOOTED).touch()
+
+
+@contextlib.contextmanager
+def booted(image: Path, folder: Path) -> Iterator[Guest]:
+    """A guest of its own, a moment after it booted: the tree at /mnt/piapi, wheels at /mnt/wheels, the right date."""
+    if not (image / BOOTED).exists():
+        make_snapshot(image)
+    shutil.copy(image / "disk.qcow2", folder / "disk.qcow2")
+    with running(image, folder, "-loadvm", BOOTED) as guest:
+        guest.connect(30)
+        guest.set_clock(time.time())
+        for tag in ("piapi", "wheels"):
+            guest.run(f"mkdir -p /mnt/{tag} && mount -t 9p -o ro,trans=virtio,msize=262144 {tag} /mnt/{tag}")
+        yield guest

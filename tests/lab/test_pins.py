@@ -1,0 +1,61 @@
+"""Pins on the kernel's GPIO character device; gpio-sim's own files are the witness."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from tests.lab.conftest import Pi, eventually
+
+PORCH, BELL, LAMP = 17, 22, 27
+
+HOLD = f"""
+import lgpio, sys, time
+chip = lgpio.gpiochip_open(0)
+lgpio.gpio_claim_output(chip, {LAMP}, 0)
+print("held", flush=True)
+time.sleep(3600)
+"""
+"""Another process that has the lamp's line."""
+
+
+@pytest.mark.smoke
+def test_an_output_is_what_the_kernel_says(pi: Pi) -> None:
+    for value in (True, False, True, False):
+        assert pi.ask("PUT", "pins/porch/value", {"value": value})["value"] is value
+        assert pi.level(PORCH) is value
+
+
+@pytest.mark.smoke
+def test_an_input_follows_what_is_wired_to_it(pi: Pi) -> None:
+    edges = pi.get("pins/bell")["edges"]
+    for pressed in (True, False):
+        pi.drive(BELL, not pressed)  # it is active low
+        eventually(lambda pressed=pressed: pi.get("pins/bell")["value"] is pressed, f"the bell is {pressed}")
+    assert pi.get("pins/bell")["edges"] == edges + 2
+
+
+def test_what_bounces_is_one_edge(pi: Pi) -> None:
+    edges = pi.get("pins/bell")["edges"]
+    pull = f"/sys/devices/platform/gpio-sim.0/gpiochip0/sim_gpio{BELL}/pull"
+    bounce = "for i in 1 2 3 4 5; do echo pull-down; echo pull-up; done; echo pull-down"
+    pi.guest.run(f"{{ {bounce}; }} | while read pull; do echo $pull >{pull}; done")
+    eventually(lambda: pi.get("pins/bell")["value"], "the bell is pressed")
+    assert pi.get("pins/bell")["edges"] == edges + 1
+    pi.drive(BELL, True)
+    eventually(lambda: not pi.get("pins/bell")["value"], "the bell is let go")
+
+
+def test_a_line_that_another_has_is_unavailable_until_it_lets_go(pi: Pi) -> None:
+    pi.guest.run("systemctl stop piapi piapi-guard")
+    pi.guest.run(f"cd /run; python3 -c {shlex.quote(HOLD)} >/run/held 2>&1 & echo $! >/run/holder")
+    eventually(lambda: "held" in pi.guest.run("cat /run/held"), "another process has the line")
+    pi.guest.run("systemctl start piapi")
+    status, _, said = pi.call("PUT", "pins/lamp/value", {"value": True})
+    assert status == 503, said
+    assert pi.ask("PUT", "pins/porch/value", {"value": False})["value"] is False  # the others work
+    pi.guest.run("kill $(cat /run/holder)")
+    eventually(lambda: pi.call("PUT", "pins/lamp/value", {"value": True})[0] == 200, "the lamp works")
+    assert pi.level(LAMP)
+    pi.ask("PUT", "pins/lamp/value", {"value": False})
