@@ -66,7 +66,7 @@ class Pi:
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return self.call("GET", "health")[0] == 200
+            return self.call("GET", "health/ready")[0] == 200
         return False
 
     def level(self, line: int) -> bool:

@@ -87,12 +87,13 @@ class Guest:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            self.agent = Channel(self.folder / "agent.sock", 5)
+            agent = Channel(self.folder / "agent.sock", 5)
             try:
-                self.agent.call("guest-sync-delimited", id=time.monotonic_ns() % 2**31)
+                agent.call("guest-sync-delimited", id=time.monotonic_ns() % 2**31)
+                self.agent = agent
                 return
             except (LabError, TimeoutError) as error:
-                self.agent.close()
+                agent.close()
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise LabError(f"the guest does not answer; it printed\n{self.console()[-3000:]}") from error
 
@@ -149,9 +150,11 @@ class Guest:
         if said := self.say(f"savevm {snapshot}").strip():
             raise LabError(f"savevm: {said}")
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def close(self) -> None:
+        """Nothing is held open here. QEMU goes on."""
+        for channel in (self.monitor, getattr(self, "agent", None)):
+            if channel is not None:
+                channel.close()
 
 
 def arguments(image: Path, folder: Path, wheels: Path, *more: str) -> list[str]:
@@ -180,14 +183,17 @@ def arguments(image: Path, folder: Path, wheels: Path, *more: str) -> list[str]:
 def running(image: Path, folder: Path, *more: str) -> Iterator[Guest]:
     """QEMU with the disk in `folder`, ended at the end whatever happened; `more` are arguments of it."""
     process = subprocess.Popen(arguments(image, folder, image / "wheels", *more), stdin=subprocess.DEVNULL)
+    guest = None
     try:
         monitor = Channel(folder / "monitor.sock", 30)
-        json.loads(monitor._lines.readline())  # QEMU's greeting
+        guest = Guest(folder, process, monitor)
         monitor.call("qmp_capabilities")
-        yield Guest(folder, process, monitor)
+        yield guest
     finally:
         process.kill()
         process.wait()
+        if guest is not None:
+            guest.close()
 
 
 def make_snapshot(image: Path) -> None:

@@ -22,7 +22,7 @@ def test_the_service_runs_as_its_own_user_and_is_ready_when_it_answers(pi: Pi) -
     }
     assert pi.answers()
     # `systemctl start` comes back when it is ready: what is asked then is answered.
-    asked = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/api/v1/health').status)"
+    asked = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/api/v1/health/ready').status)"
     assert pi.guest.run(f'systemctl restart piapi && python3 -c "{asked}"').strip() == "200"
 
 

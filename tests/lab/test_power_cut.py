@@ -64,9 +64,13 @@ def test_every_photo_that_was_acknowledged_outlives_a_power_cut(pi: Pi, tmp_path
         kept.append(Acknowledged(photo["id"], photo["sha256"], pi.disk.position()))
     writes, chance = list(pi.disk.writes()), random.Random(4711)
     during = [number for number, write in enumerate(writes) if write.begins_at >= began]
+    looked_for = 0
     for cut in sorted(chance.sample(during, CUTS)):
         disk, folder = tmp_path / "disk", tmp_path / "data"
         pi.disk.after_cut(writes[:cut], disk, chance)
         read_out(disk, folder)
-        assert_kept(folder, [photo for photo in kept if photo.at <= writes[cut].begins_at])
+        by_then = [photo for photo in kept if photo.at <= writes[cut].begins_at]
+        assert_kept(folder, by_then)
+        looked_for += len(by_then)
         shutil.rmtree(folder)
+    assert looked_for > CUTS
