@@ -296,6 +296,7 @@ def test_a_trickled_body_in_chunks_has_no_more_time_than_any_other() -> None:
     clock.time += 1.1
     assert client.read_to_end().startswith(b"HTTP/1.1 408 ")
     assert house.requests.empty()
+    house.settle()  # it lingers, from now on
     clock.time += house.poller.bounds.linger_s
     house.wait_until_gone()
     house.close()

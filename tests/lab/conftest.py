@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.guest import Guest, booted
+from tests.lab.guest import Guest, booted, pause
 from tests.lab.image import HERE, image
 from tests.lab.writes import LoggedDisk
 
@@ -31,7 +31,7 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENC
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
+        pause(0.2)
     return found
 
 

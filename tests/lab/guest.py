@@ -12,6 +12,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ from tests.lab.image import ROOT, LabError
 
 BOOTED = "booted"
 """The snapshot of a guest that has booted and does nothing."""
+
+
+def pause(seconds: float) -> None:
+    """Between two looks at a guest, which cannot wake who waits for it."""
+    threading.Event().wait(seconds)
 
 
 class Channel:
@@ -38,7 +44,7 @@ class Channel:
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise LabError(f"{path.name} is not answered: {error}") from error
-                time.sleep(0.05)
+                pause(0.05)
         self._lines = self._socket.makefile("rb")
 
     def call(self, command: str, **arguments: Any) -> Any:
@@ -112,7 +118,7 @@ class Guest:
                 return Done(now.get("exitcode", -int(now.get("signal", 0))), out)
             if time.monotonic() > deadline:
                 raise LabError(f"after {timeout_s:.0f} s still running: {script}")
-            time.sleep(0.1)
+            pause(0.1)
 
     def run(self, script: str, *, timeout_s: float = 120.0) -> str:
         """As `try_run`; what it printed. Raises LabError also where it failed."""
