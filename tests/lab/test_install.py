@@ -42,7 +42,7 @@ def test_one_that_hangs_is_started_anew_by_the_watchdog(pi: Pi) -> None:
 
 
 def test_an_upgrade_keeps_settings_tokens_and_a_running_time_lapse(pi: Pi) -> None:
-    made = pi.ask("POST", "cameras/webcam/timelapses", {"interval_s": 5, "duration_s": 86400}, expected=202)
+    made = pi.ask("POST", "cameras/webcam/timelapses", {"interval_s": 5, "count": 200, "width": 320}, expected=202)
     eventually(lambda: pi.get(made["links"]["self"])["frames_captured"] > 0, "a frame")
     settings = pi.guest.run("cat /etc/piapi/piapi.toml")
     before = pi.guest.run("readlink /opt/piapi/current")
