@@ -22,6 +22,10 @@ BIN = Path(sys.executable).parent
 ADDRESS = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
 
 
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers (names in lower case), body."""
+
+
 class Service:
     """A running service, and what it has said."""
 
@@ -62,16 +66,10 @@ class Service:
     def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
-    def call(self, method: str, path: str, token: str = "", body: Any = None) -> tuple[int, dict[str, str], bytes]:
-        """One request on a connection of its own: status, headers (names in lower case), body."""
+    def call(self, method: str, path: str, token: str = "", body: Any = None) -> Answer:
+        """One request on a connection of its own."""
         with contextlib.closing(self.connect()) as connection:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
-            data = None
-            if body is not None:
-                data, headers["Content-Type"] = json.dumps(body), "application/json"
-            connection.request(method, path, data, headers)
-            response = connection.getresponse()
-            return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+            return exchange(connection, method, path, token, body)
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """End it by a signal; gives the exit code."""
@@ -82,6 +80,20 @@ class Service:
         if self.process.stdout:
             self.process.stdout.close()
         return code
+
+
+def exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, token: str = "", body: Any = None, **headers: str
+) -> Answer:
+    """One request, with a body of JSON or none, and its answer."""
+    data = None
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    if body is not None:
+        data, headers["Content-Type"] = json.dumps(body), "application/json"
+    connection.request(method, path, data, headers)
+    response = connection.getresponse()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:

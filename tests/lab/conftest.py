@@ -16,6 +16,7 @@ import pytest
 from tests.lab.guest import Guest, booted, pause
 from tests.lab.image import HERE, image
 from tests.lab.writes import LoggedDisk
+from tests.service import Answer, exchange
 
 DATA_MOUNT = "/var/lib/piapi"
 LINES = "/sys/devices/platform/gpio-sim.0/gpiochip0"
@@ -42,17 +43,12 @@ class Pi:
         self.guest, self.disk, self.token = guest, disk, ""
         self._port = guest.port()
 
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        """One request: status, headers (names in lower case), body. A path may come without /api/v1."""
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """One request on a connection of its own. A path may come without /api/v1."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
-            headers = {"Authorization": f"Bearer {self.token}"} | headers
-            data = None
-            if body is not None:
-                data, headers["Content-Type"] = json.dumps(body), "application/json"
-            connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", data, headers)
-            answer = connection.getresponse()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            where = path if path.startswith("/") else f"/api/v1/{path}"
+            return exchange(connection, method, where, self.token, body, **headers)
 
     def ask(self, method: str, path: str, body: Any = None, *, expected: int = 200) -> Any:
         """The JSON of an answer that has to have the expected status. A POST has a key of its own."""
@@ -77,9 +73,6 @@ class Pi:
         """A line from outside: what is wired to it pulls it up or down."""
         self.guest.run(f"echo pull-{'up' if level else 'down'} >{LINES}/sim_gpio{line}/pull")
 
-    def restart(self) -> None:
-        self.guest.run("systemctl restart piapi", timeout_s=PATIENCE_S)
-
     def log(self) -> str:
         return self.guest.run("journalctl --unit piapi --unit piapi-guard --output cat --no-pager | tail -n 60")
 
@@ -90,7 +83,8 @@ class Pi:
     def worker(self) -> int:
         """Its child that serves; 0 while there is none."""
         main = self.main()
-        return int(self.guest.run(f"tail -qn 1 /proc/{main}/task/{main}/children").split()[-1:][0] if main else 0)
+        children = self.guest.run(f"cat /proc/{main}/task/{main}/children").split() if main else []
+        return int(children[-1]) if children else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

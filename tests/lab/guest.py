@@ -50,9 +50,6 @@ class Channel:
     def call(self, command: str, **arguments: Any) -> Any:
         names = {name.replace("_", "-"): value for name, value in arguments.items()}
         self._socket.sendall(json.dumps({"execute": command, "arguments": names}).encode() + b"\n")
-        return self.answer(command)
-
-    def answer(self, command: str) -> Any:
         for line in self._lines:
             said = json.loads(line.lstrip(b"\xff"))
             if "error" in said:
@@ -64,14 +61,6 @@ class Channel:
     def close(self) -> None:
         self._lines.close()
         self._socket.close()
-
-
-@dataclass
-class Done:
-    """How a command in the guest ended."""
-
-    status: int
-    out: str
 
 
 @dataclass
@@ -103,29 +92,22 @@ class Guest:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise LabError(f"the guest does not answer; it printed\n{self.console()[-3000:]}") from error
 
-    def try_run(self, script: str, *, timeout_s: float = 120.0) -> Done:
-        """Run a shell script as root, and wait for its end.
+    def run(self, script: str, *, timeout_s: float = 120.0) -> str:
+        """Run a shell script as root, wait for its end, and give what it printed.
 
         Raises:
-            LabError: it has not ended within `timeout_s`
+            LabError: it failed, or has not ended within `timeout_s`
         """
         started = self.agent.call("guest-exec", path="/bin/sh", arg=["-c", f"exec 2>&1; {script}"], capture_output=True)
         deadline = time.monotonic() + timeout_s
-        while True:
-            now = self.agent.call("guest-exec-status", pid=started["pid"])
-            if now["exited"]:
-                out = base64.b64decode(now.get("out-data", "")).decode(errors="replace")
-                return Done(now.get("exitcode", -int(now.get("signal", 0))), out)
+        while not (now := self.agent.call("guest-exec-status", pid=started["pid"]))["exited"]:
             if time.monotonic() > deadline:
                 raise LabError(f"after {timeout_s:.0f} s still running: {script}")
             pause(0.1)
-
-    def run(self, script: str, *, timeout_s: float = 120.0) -> str:
-        """As `try_run`; what it printed. Raises LabError also where it failed."""
-        done = self.try_run(script, timeout_s=timeout_s)
-        if done.status:
-            raise LabError(f"{script}\nended with {done.status} and printed\n{done.out[-3000:]}")
-        return done.out
+        printed = base64.b64decode(now.get("out-data", "")).decode(errors="replace")
+        if now.get("exitcode") != 0:
+            raise LabError(f"{script}\nended with {now.get('exitcode', 'a signal')} and printed\n{printed[-3000:]}")
+        return printed
 
     def write(self, path: str, text: str) -> None:
         encoded = base64.b64encode(text.encode()).decode()
@@ -163,7 +145,7 @@ class Guest:
                 channel.close()
 
 
-def arguments(image: Path, folder: Path, wheels: Path, *more: str) -> list[str]:
+def arguments(image: Path, folder: Path, *more: str) -> list[str]:
     def shared(path: Path, tag: str) -> str:
         return f"local,path={path},mount_tag={tag},security_model=none,readonly=on"
 
@@ -176,7 +158,7 @@ def arguments(image: Path, folder: Path, wheels: Path, *more: str) -> list[str]:
         *("-device", "virtio-scsi-pci,id=scsi"),
         *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:8000"),
         *("-device", "virtio-net-pci,netdev=net"),
-        *("-virtfs", shared(ROOT, "piapi"), "-virtfs", shared(wheels, "wheels")),
+        *("-virtfs", shared(ROOT, "piapi"), "-virtfs", shared(image / "wheels", "wheels")),
         *("-serial", f"file:{folder / 'console.log'}"),
         *("-qmp", f"unix:{folder / 'monitor.sock'},server=on,wait=off"),
         *("-chardev", f"socket,path={folder / 'agent.sock'},server=on,wait=off,id=agent"),
@@ -188,7 +170,7 @@ def arguments(image: Path, folder: Path, wheels: Path, *more: str) -> list[str]:
 @contextlib.contextmanager
 def running(image: Path, folder: Path, *more: str) -> Iterator[Guest]:
     """QEMU with the disk in `folder`, ended at the end whatever happened; `more` are arguments of it."""
-    process = subprocess.Popen(arguments(image, folder, image / "wheels", *more), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(arguments(image, folder, *more), stdin=subprocess.DEVNULL)
     guest = None
     try:
         monitor = Channel(folder / "monitor.sock", 30)
