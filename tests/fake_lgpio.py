@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 SET_PULL_UP, SET_PULL_DOWN, SET_PULL_NONE = 32, 64, 128
-_IS_OUT = 1 << 1
+_USED, _IS_OUT = 1, 1 << 1
 _TEXTS = {-73: "bad GPIO number", -78: "can not open gpiochip", -79: "GPIO busy", -80: "GPIO not allocated"}
 _TEXTS |= {-86: "bad PWM micros", -102: "bad PWM frequency"}
 
@@ -64,6 +65,8 @@ class Call:
     line: int
     before: bool
     after: bool
+    descriptor: int
+    """The lowest number of a file that was free then."""
 
 
 @dataclass
@@ -115,7 +118,8 @@ def module(chip: Chip) -> ModuleType:
             fail(-79)
         before = line.level
         act(line)
-        chip.calls.append(Call(name, number, before, line.level))
+        os.close(descriptor := os.dup(0))
+        chip.calls.append(Call(name, number, before, line.level, descriptor))
 
     def gpiochip_open(number: int) -> int:
         if number != 0:
@@ -172,7 +176,7 @@ def module(chip: Chip) -> ModuleType:
 
     def gpio_get_mode(handle: int, number: int) -> int:
         line = chip.lines[number]
-        return line.flags | (_IS_OUT if line.is_output else 0)
+        return line.flags | (_IS_OUT if line.is_output else 0) | (_USED if line.owner is not None else 0)
 
     def gpio_set_debounce_micros(handle: int, number: int, micros: int) -> None:
         chip.lines[number].debounce_us = micros

@@ -79,10 +79,16 @@ def lgpio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
         chip.kill_owners()
 
 
+class UntakenPin(MockPWMPin):
+    """Nobody else has these."""
+
+    is_taken = False
+
+
 @contextlib.contextmanager
 def gpiozero_mock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
     """gpiozero's own fake: it hides what happens at claiming, so it has no say about edges."""
-    factory = MockFactory(pin_class=MockPWMPin)
+    factory = MockFactory(pin_class=UntakenPin)
 
     @contextlib.contextmanager
     def explained(line: int | None) -> Iterator[None]:

@@ -5,7 +5,9 @@ What it has in common with other boards is in test_gpio_contract.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -16,9 +18,10 @@ from pathlib import Path
 import pytest
 
 from piapi.clock import SystemClock
-from piapi.errors import BoardUnavailable, LineRefused
+from piapi.errors import BoardUnavailable, LineBusy, LineRefused
 from piapi.hardware.gpio_lgpio import LgpioBoard
 from piapi.lines import chip as kernel
+from piapi.lines.descriptors import INPUTS, OUTPUTS, end_of_numbers
 from tests import fake_lgpio
 from tests.fake_lgpio import Chip
 from tests.requirements import require
@@ -53,6 +56,57 @@ def test_opening_and_closing_touches_no_line(chip: Chip, board: LgpioBoard) -> N
     assert not board.emulated
     board.close()
     assert chip.calls == []
+
+
+def test_lines_are_let_go_before_cameras_when_the_process_is_killed(chip: Chip, board: LgpioBoard) -> None:
+    """The kernel closes the highest number first, and to stop a camera takes it seconds."""
+    board.claim_output(17, True)
+    board.claim_input(18, "up", 0.01, ignore)
+    with open(os.devnull) as camera:  # noqa: PTH123
+        output, *inputs = [end_of_numbers() - call.descriptor for call in chip.calls]
+        assert 0 < output <= OUTPUTS < min(inputs)
+        assert max(inputs) <= INPUTS < end_of_numbers() - camera.fileno()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    board.release(17)
+    board.claim_output(17, True)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_process_that_may_open_few_files_has_its_lines_all_the_same(chip: Chip, board: LgpioBoard) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        board.claim_output(17, True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert chip.calls[0].descriptor < 256
+
+
+def test_lines_are_let_go_first_also_where_a_thousand_files_are_open(chip: Chip, board: LgpioBoard) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2512, hard))
+    with contextlib.ExitStack() as clients:
+        clients.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1000):
+            clients.callback(os.close, os.dup(0))
+        board.claim_output(17, True)
+        camera = os.dup(0)
+        clients.callback(os.close, camera)
+        assert 2512 - OUTPUTS <= chip.calls[0].descriptor < 2512
+        assert camera < 2512 - INPUTS
+
+
+def test_a_board_that_fails_in_opening_leaves_nothing_open(
+    chip: Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(self: object) -> None:
+        raise ValueError("a revision that nobody knows")
+
+    board = LgpioBoard(None, tmp_path, CLOCK)
+    monkeypatch.setattr("gpiozero.pins.lgpio.LGPIOFactory._get_board_info", fault)
+    with pytest.raises(BoardUnavailable, match="nobody knows"):
+        board.open()
+    assert chip.handles == set()
 
 
 def test_an_output_takes_one_call_to_claim_and_one_to_give_back(chip: Chip, board: LgpioBoard) -> None:
@@ -188,11 +242,33 @@ def test_a_chip_that_fails_is_unavailable(chip: Chip, board: LgpioBoard) -> None
     board.close()
 
 
+def test_a_fault_of_the_library_is_one_of_the_chip(
+    chip: Chip, board: LgpioBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that piapi does not know must end neither its start nor a thread."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["lgpio"], "gpio_claim_output", None)
+        with pytest.raises(BoardUnavailable, match="NoneType"):
+            board.claim_output(17, False)
+    board.claim_output(17, False)
+    assert chip.lines[17].is_output
+
+
 def test_a_busy_line_has_a_remedy(chip: Chip, board: LgpioBoard) -> None:
     chip.lines[17].owner = 99
     with pytest.raises(Exception, match=r"GPIO17 is in use.*gpioinfo"):
         board.claim_output(17, True)
     assert chip.names(17) == []
+
+
+def test_a_busy_line_is_asked_for_again_and_again_at_little_cost(
+    chip: Chip, board: LgpioBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever has to go off meanwhile waits for it."""
+    chip.lines[17].owner = 99
+    monkeypatch.setattr("piapi.hardware.gpio_lgpio.last_numbers", None)
+    with pytest.raises(LineBusy):
+        board.claim_output(17, True)
 
 
 def test_a_missing_library_has_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

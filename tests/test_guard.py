@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import random
+import selectors
 import signal
 import socket
 import stat
@@ -29,6 +30,7 @@ from piapi.guard.owners import Owner
 from piapi.hardware.boards import leases_of
 from piapi.hardware.gpio_simulated import Change, history_of
 from piapi.hardware.leases import Leases, start_command
+from piapi.lines.descriptors import INPUTS, end_of_numbers
 from piapi.lines.simulated import FREED, Lines
 from tests.guard_owner import LINE
 
@@ -771,6 +773,22 @@ def test_leases_of_many_threads_are_kept_apart(place: Place) -> None:
     assert not any(place.history(line) for line in range(8))
 
 
+def test_the_guard_hears_of_a_death_before_a_camera_has_stopped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: list[int] = []
+    connect = socket.socket.connect
+
+    def connecting(self: socket.socket, address: str) -> None:
+        connected.append(self.fileno())
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connecting)
+    place.guard("--stay")
+    leases = Leases(place.path)
+    leases.open()
+    leases.close()
+    assert connected[-1] >= end_of_numbers() - INPUTS
+
+
 def test_leases_can_be_opened_again(place: Place) -> None:
     place.guard("--stay")
     leases = Leases(place.path)
@@ -791,3 +809,30 @@ def test_the_guard_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     heavy = {"typing", "pathlib", "logging", "subprocess", "threading", "dataclasses", "argparse", "flask", "lgpio"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_a_line_is_released_before_its_owner_has_finished_dying() -> None:
+    """To stop a camera may take it seconds; the line is free before, and on a Pi it stays driven."""
+    ours, theirs = socket.socketpair()
+    claimed: list[int] = []
+
+    class Free:
+        count = 28
+
+        def claim_output(self, line: int, level: bool) -> None:
+            claimed.append(line)
+
+        def free(self, line: int) -> None:
+            pass
+
+    with socket.socket() as server, ours, theirs:
+        guard = loop.Guard(server, Free(), stay=True, linger_s=0)  # type: ignore[arg-type]
+        owner = Owner(ours)
+        owner.is_ended = True  # it was killed, and its handle does not say yet that it is gone
+        guard._leases[LINE] = loop.Lease(LINE, OFF, 1e9, owner)
+        guard._selector.register(ours, selectors.EVENT_READ)
+        guard._clients.add(owner)
+        guard._lose(owner)
+        guard._enforce(now())
+        guard._selector.close()
+    assert claimed == [LINE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def leases(board: FakeBoard) -> Leases:
     return Leases(board)
 
 
-@pytest.fixture
-def panel(tmp_path: Path, board: FakeBoard, leases: Leases) -> Iterator[Panel]:
+@contextlib.contextmanager
+def started(board: FakeBoard, leases: Leases, tmp_path: Path) -> Iterator[Panel]:
     database, clock = Database(tmp_path / "piapi.db"), SystemClock()
     database.open()
     panel = Panel(board, leases.of, CONFIGS, (), database, Events(database, clock), clock, "boot", lambda *_: None)
@@ -60,6 +61,12 @@ def panel(tmp_path: Path, board: FakeBoard, leases: Leases) -> Iterator[Panel]:
     yield panel
     panel.close()
     database.close()
+
+
+@pytest.fixture
+def panel(board: FakeBoard, leases: Leases, tmp_path: Path) -> Iterator[Panel]:
+    with started(board, leases, tmp_path) as panel:
+        yield panel
 
 
 def switch_on(panel: Panel) -> None:
@@ -87,3 +94,21 @@ def test_what_cannot_be_switched_off_at_the_end_is_left_to_the_guard(
     board.fail_next = LineBusy("gone")
     panel.close()
     assert line in leases.leases and not leases.is_closed
+
+
+def test_a_fault_of_a_library_leaves_the_pins_unavailable_and_the_service_alive(
+    board: FakeBoard, leases: Leases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault() -> None:
+        raise RuntimeError("a revision that nobody knows")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(board, "open", fault)
+        with started(board, leases, tmp_path) as panel:
+            heater = panel.pins.get("heater")
+            assert "a revision that nobody knows" in (heater.detail or "")
+            assert not heater.is_claimed
+            patch.undo()
+            panel.retry()
+            assert heater.is_claimed
+            assert heater.detail is None

@@ -77,14 +77,15 @@ def until(condition: Callable[[], object], what: str) -> None:
 class Rig:
     """A service with relays, in a folder of its own, and the history of its board."""
 
-    def __init__(self, folder: Path, config: str = CONFIG) -> None:
-        self.lines = folder / "data" / "run" / "gpio.simulated"
-        self.lines.parent.mkdir(parents=True)
+    def __init__(self, folder: Path, run: Path, config: str = CONFIG) -> None:
+        """`run`: where the board's file is. In memory, as /run is: lines wait for no disk."""
+        self.lines = run / "gpio.simulated"
         self.lines.with_name(self.lines.name + ".history").touch()
         self.chance = random.Random(str(folder.name))
         self.late: list[float] = []
         self.token = ""
         self._folder = folder
+        self._run = run
         self._config = config
         self._services = contextlib.ExitStack()
         self._keys = itertools.count()
@@ -93,7 +94,9 @@ class Rig:
 
     def start(self) -> None:
         """A service, where the one before has gone. It is stopped at the end."""
-        self.service: Service = self._services.enter_context(running(self._folder, self._config))
+        self.service: Service = self._services.enter_context(
+            running(self._folder, self._config, RUNTIME_DIRECTORY=str(self._run))
+        )
 
     def close(self) -> None:
         self._services.close()
@@ -201,21 +204,22 @@ def report(what: str, rigs: list[Rig]) -> None:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, memory: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path, memory)
     yield rig
     rig.close()
     rig.assert_idle_lines_never_moved()
 
 
 @pytest.fixture
-def rigs(tmp_path: Path) -> Iterator[list[Rig]]:
+def rigs(tmp_path: Path, memory: Path) -> Iterator[list[Rig]]:
     """Three, so that they wait together."""
     with contextlib.ExitStack() as stack:
         rigs = []
         for name in ("one", "two", "three"):
-            (tmp_path / name).mkdir()
-            rigs.append(Rig(tmp_path / name))
+            for folder in (tmp_path / name, memory / name):
+                folder.mkdir()
+            rigs.append(Rig(tmp_path / name, memory / name))
             stack.callback(rigs[-1].close)
         yield rigs
     for rig in rigs:
@@ -423,8 +427,8 @@ class Crowd:
                 self.heap.insert(self.rig.chance.randint(0, len(self.heap)), key)
 
 
-def test_a_thousand_copies_of_a_hundred_pulses_make_a_hundred(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, MANY)
+def test_a_thousand_copies_of_a_hundred_pulses_make_a_hundred(tmp_path: Path, memory: Path) -> None:
+    rig = Rig(tmp_path, memory, MANY)
     try:
         body = {"name": "phone", "scopes": [f"pin:p{number}:write" for number in range(len(OUTPUTS))]}
         tokens = [rig.ask("POST", "/tokens", body=body)[1]["token"] for _ in range(TOKENS)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from piapi.errors import Conflict, NoFilm, NotFound, StorageError, StorageFull
+from piapi.lines.descriptors import INPUTS, last_numbers
 from piapi.models import EventFilter
 from piapi.services.timelapses.renders import MOST_WAITING, Renders
 from piapi.storage.renders import RenderStore
@@ -106,6 +108,18 @@ class Studio:
 def studio(tmp_path: Path) -> Iterator[Studio]:
     with contextlib.closing(Studio(tmp_path / "data")) as studio:
         yield studio
+
+
+def test_a_render_is_made_also_while_all_low_file_numbers_are_taken(studio: Studio) -> None:
+    """Lines are claimed meanwhile; what is opened then has a number that select(2) does not know."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2512, hard))
+    try:
+        with last_numbers(INPUTS):
+            made = studio.wait_for(studio.ask(), "finished", "failed")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert made.state == "finished"
 
 
 def test_one_at_a_time_in_the_order_they_came(studio: Studio) -> None:

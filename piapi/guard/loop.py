@@ -96,7 +96,7 @@ class Guard:
         for lease in self._leases.values():
             if lease.lost_at is None:
                 moments.append(lease.due + GRACE_S)
-            elif lease.owner.is_gone:
+            else:
                 moments.append(lease.retry_at)
         if not self._leases and not self._clients and not self._stay:
             moments.append(self._alone_since + self._linger_s)
@@ -148,17 +148,22 @@ class Guard:
         self._hear(client)  # its last words may have been that all is off
         if client in self._clients:
             self._lose(client)
+        for lease in self._leases_of(client):
+            lease.lost_at = lease.retry_at = now()
 
     def _lose(self, client: Owner) -> None:
-        """It has gone, or its time is over: what it has leased is released as soon as the process has ended."""
+        """It has gone, or its time is over: it is ended, and what it has leased is released as soon as that is free."""
         self._disconnect(client)
-        left = [lease for lease in self._leases.values() if lease.owner is client]
+        left = self._leases_of(client)
         for lease in left:
             lease.lost_at = lease.retry_at = now()
         if left:
             client.end()
         else:
             self._forget(client)
+
+    def _leases_of(self, client: Owner) -> list[Lease]:
+        return [lease for lease in self._leases.values() if lease.owner is client]
 
     def _disconnect(self, client: Owner) -> None:
         self._clients.discard(client)
@@ -206,7 +211,7 @@ class Guard:
             if said["lines"] != self._about:
                 raise Refused(f"it has the lines of {self._about}, not of {said['lines']}")
         elif do == "bye" and names == {"do"}:
-            if any(lease.owner is client for lease in self._leases.values()):
+            if self._leases_of(client):
                 raise Refused("there are leases left")
             return True
         else:
@@ -246,25 +251,25 @@ class Guard:
             if lease.lost_at is None and moment >= lease.due + GRACE_S:
                 self._lose(lease.owner)
                 say(f"GPIO{lease.line}: process {lease.owner.pid} did not end its lease in time, and was ended")
-            if lease.lost_at is not None and lease.owner.is_gone and now() >= lease.retry_at:
+            if lease.lost_at is not None and now() >= lease.retry_at:
                 self._release(lease, lease.lost_at)
 
     def _release(self, lease: Lease, lost_at: float) -> None:
         try:
             self._lines.claim_output(lease.line, lease.inactive)
             self._lines.free(lease.line)
-        except OSError as error:  # busy: a child that it forked may hold the line a little longer
+        except OSError as error:  # busy: it is dying, with a camera to close, or a child that it forked holds the line
             lost_for_s = now() - lost_at
             lease.retry_at = now() + min(_LONGEST_RETRY_S, max(0.002, lost_for_s / 10))
-            if lost_for_s < GIVE_UP_S:
+            if lost_for_s < GIVE_UP_S or not lease.owner.is_gone:
                 return
             say(f"GPIO{lease.line}: cannot be released, given up: {error}")
         else:
-            say(f"GPIO{lease.line}: released, as process {lease.owner.pid} is gone")
+            say(f"GPIO{lease.line}: released, as process {lease.owner.pid} was lost")
         self._drop(lease)
 
     def _drop(self, lease: Lease) -> None:
         """A lease of an owner that was lost."""
         del self._leases[lease.line]
-        if not any(other.owner is lease.owner for other in self._leases.values()):
+        if not self._leases_of(lease.owner):
             self._forget(lease.owner)

@@ -18,6 +18,7 @@ from piapi.errors import BoardUnavailable, HardwareError, LineRefused
 from piapi.hardware.gpio import PWM_HZ, SERVO_CENTRE_S, SERVO_HZ, SERVO_SWING_S, OnEdge, Pull
 from piapi.hardware.gpio_claims import Claim, Claims, missing, out_of_range
 from piapi.lines import chip
+from piapi.lines.descriptors import INPUTS, OUTPUTS, last_numbers
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +73,11 @@ class LgpioBoard:
             try:
                 with self._explained(None):
                     board = factory.board_info
-            except BoardUnavailable:
+                pins = (pin for header in board.headers.values() for pin in header.pins.values())
+                lines = frozenset(int(pin.name[4:]) for pin in pins if "gpio" in pin.interfaces)
+            except BaseException:
                 factory.close()
                 raise
-            pins = (pin for header in board.headers.values() for pin in header.pins.values())
-            lines = frozenset(int(pin.name[4:]) for pin in pins if "gpio" in pin.interfaces)
             self._factory, self._model, self._claims = factory, board.description, Claims(lines)
 
     def close(self) -> None:
@@ -188,7 +189,7 @@ class LgpioBoard:
                 raise BoardUnavailable("The board is not open.")
             self._claims.refuse(line, kind, value)
             try:
-                with self._explained(line):
+                with self._explained(line), self._numbered(line, INPUTS if kind == "input" else OUTPUTS):
                     yield
             except BaseException:
                 pin = self._pin(line)
@@ -197,6 +198,11 @@ class LgpioBoard:
                     pin.close()  # it may have been claimed before it failed
                 raise
             self._claims.add(line, kind, value)
+
+    def _numbered(self, line: int, count: int) -> contextlib.AbstractContextManager[None]:
+        """One of the last file numbers for a line. Not for one that somebody else has: it is tried every few seconds,
+        to take all other numbers needs tens of milliseconds, and what has to go off waits for that."""
+        return contextlib.nullcontext() if self._pin(line).is_taken else last_numbers(count)
 
     @contextlib.contextmanager
     def _writing(self, line: int, kind: str, value: float | None) -> Iterator[Any]:

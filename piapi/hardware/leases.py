@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from piapi.errors import GuardUnavailable
+from piapi.lines.descriptors import with_last_number
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class _Connection:
         """Every line that was ever asked for: the guard may have it leased, whatever was answered."""
         self._received = b""
         self._is_lost = False
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = with_last_number(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
             self._socket.settimeout(_ANSWER_S)
             self._socket.connect(str(path))

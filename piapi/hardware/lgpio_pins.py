@@ -15,10 +15,13 @@ import lgpio
 from gpiozero import GPIOZeroError
 from gpiozero.pins.lgpio import LGPIOFactory, LGPIOPin
 
-from piapi.errors import BoardUnavailable, LineBusy
+from piapi.errors import BoardUnavailable, LineBusy, PiApiError
 from piapi.hardware.gpio_claims import taken
 
 _PULLS = {"up": lgpio.SET_PULL_UP, "down": lgpio.SET_PULL_DOWN, "floating": lgpio.SET_PULL_NONE}
+
+_USED = 1
+"""Bit of lgpio's gpio_get_mode()."""
 
 
 class Pin(LGPIOPin):
@@ -32,6 +35,11 @@ class Pin(LGPIOPin):
         self._callback: Any = None
         self._edges = lgpio.BOTH_EDGES
         self._is_sending = False
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody has the line, as the kernel says (GPIO_V2_LINE_FLAG_USED)."""
+        return bool(lgpio.gpio_get_mode(self.factory._handle, self._number) & _USED)
 
     def output_with_state(self, state: float) -> None:
         """An output at this level, in one call."""
@@ -92,12 +100,16 @@ class Factory(LGPIOFactory):
 
 @contextlib.contextmanager
 def explained(line: int | None = None) -> Iterator[None]:
-    """Give an error of lgpio or gpiozero its name."""
+    """Give an error of lgpio or gpiozero its name; a fault of theirs that nobody foresaw is one of the chip, too."""
     try:
         yield
+    except PiApiError:
+        raise
     except lgpio.error as error:
         if line is not None and error.value == lgpio.error_text(lgpio.GPIO_BUSY):
             raise LineBusy(taken(line)) from None
         raise BoardUnavailable(f"The GPIO chip failed: {error.value}.") from None
     except GPIOZeroError as error:
         raise BoardUnavailable(f"gpiozero failed: {error}.") from None
+    except Exception as error:  # noqa: BLE001 — one pin must not end photos and all other pins
+        raise BoardUnavailable(f"The GPIO library failed, by a fault that piapi does not know: {error!r}.") from error

@@ -116,13 +116,19 @@ class Panel:
             try:
                 self._board.open()
             except HardwareError as error:
-                self.pins.fail(str(error))
-                self.doors.fail(str(error))
+                self._fail(str(error))
+            except Exception as error:  # noqa: BLE001 — of a library; photos go on without pins
+                log.debug("fault in opening the board", exc_info=True)
+                self._fail(f"The board cannot be opened, by a fault that piapi does not know: {error!r}.")
             else:
                 if self._machinery is not None:
                     self._machinery.start()
                 self.pins.claim_missing()
                 self.doors.claim_missing()
+
+    def _fail(self, detail: str) -> None:
+        self.pins.fail(detail)
+        self.doors.fail(detail)
 
     def renew(self) -> None:
         """Renew the leases without an end of their own. Every hour."""

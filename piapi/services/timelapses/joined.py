@@ -14,7 +14,6 @@ from piapi.services.events import Events
 from piapi.services.system import System
 from piapi.services.timelapses.active import ActiveJob
 from piapi.services.timelapses.exposing import Exposing
-from piapi.services.timelapses.promises import Promises
 from piapi.services.timelapses.renders import Renders
 from piapi.services.timelapses.running import Running
 from piapi.services.timelapses.taking import Taker
@@ -48,14 +47,15 @@ def timelapses(
         return Taker(camera, kept.timelapses, exposing, luminance, clock, on_done, kept.on_full)
 
     at = place_of(place)
-    running = Running(kept.timelapses, cameras, make_taker, kept.events, at, clock, boot_id, kept.is_believed)
 
     def free_bytes() -> int:
         free, left = shutil.disk_usage(folder).free - floor_bytes, kept.timelapses.quota_left()
         return free if left is None else min(free, left)
 
-    promises = Promises(kept.timelapses, free_bytes, lambda: [active.job for active in running.active()])
-    return Timelapses(kept.timelapses, running, promises, kept.events, at, clock)
+    running = Running(
+        kept.timelapses, cameras, make_taker, kept.events, at, clock, boot_id, kept.is_believed, free_bytes
+    )
+    return Timelapses(kept.timelapses, running, kept.events, at, clock)
 
 
 def renders(

@@ -87,8 +87,9 @@ class Child:
 
     def report(self, timeout: float) -> Report | None:
         """How far it is after at most `timeout` seconds; None: it has ended."""
-        output = self._said
-        if not select.select([output], [], [], timeout)[0]:
+        output, poll = self._said, select.poll()  # select() knows no file beyond 1,023, and lines have the last numbers
+        poll.register(output, select.POLLIN)
+        if not poll.poll(timeout * 1000):
             return self._report()
         data = os.read(output.fileno(), 65536)
         if not data:
