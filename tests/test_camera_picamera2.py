@@ -18,7 +18,7 @@ import pytest
 from piapi.errors import CameraTimeout, CameraUnavailable, UnsupportedControl
 from piapi.hardware import picamera2_device
 from piapi.hardware.base import CameraConfig, Frame, Image, StillRequest
-from piapi.hardware.camera_picamera2 import Picamera2Camera, detect
+from piapi.hardware.camera_picamera2 import STALE_FRAMES, Picamera2Camera, detect
 from piapi.hardware.detection import Surroundings, explain_absence, explain_import, look
 from piapi.hardware.imaging import YuvImage
 from piapi.hardware.libcamera_controls import are_shown, described, exposed_at, is_metered, offered, values_of
@@ -293,6 +293,29 @@ def test_configured_controls_hold_until_they_are_left_out(
     camera.capture(StillRequest(), clock.monotonic() + 10)
     assert device._in_force["AeEnable"] is True and device._in_force["ExposureTime"] == 0
     assert device._in_force["AfMode"] == 2
+
+
+def test_the_first_still_waits_for_no_controls_that_were_never_changed(
+    camera: Picamera2Camera, clock: FakeClock
+) -> None:
+    """Each opening is followed by what is held, mostly nothing: a slow camera would have seven frames to wait for."""
+    camera.open()
+    camera.configure({})
+    seen: list[Frame] = []
+    camera.capture(StillRequest(), clock.monotonic() + 10, seen.append)
+    assert len(seen) < STALE_FRAMES
+
+
+def test_the_lens_looks_again_when_that_is_asked_for_again(
+    camera: Picamera2Camera, device: fake_picamera2.Picamera2, clock: FakeClock
+) -> None:
+    for _ in range(2):
+        camera.configure({"focus_mode": "auto"})
+        looks = []
+        for _ in range(20):
+            camera.read(clock.monotonic() + 5)
+            looks.append(device._scanning > 0)
+        assert any(looks) and not looks[-1]
 
 
 def test_an_exposure_longer_than_a_frame_is_given_its_time(camera: Picamera2Camera, clock: FakeClock) -> None:

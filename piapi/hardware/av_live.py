@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -29,6 +29,11 @@ SILENCE_S = 10.0
 STOP_S = 2.0
 #: Seconds after which a picture that nobody took is not handed out any more.
 STALE_S = 1.0
+
+#: Frames that FFmpeg has V4L2 hold at most (VIDEO_MAX_FRAME in linux/videodev2.h).
+MOST_BUFFERS = 32
+#: Seconds that a frame of a webcam may have waited there, beside the time of two frames.
+BACKLOG_S = 0.3
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +118,9 @@ class Webcam:
         converter = av_source.Converter()
         since = clock.monotonic()
         with self._opened() as container:
-            for picture, timestamp in av_source.pictures(container, self._path):
+            for picture, timestamp, left_out in without_backlog(av_source.pictures(container, self._path)):
+                if left_out is not None:
+                    since = _moment(left_out, clock)
                 if not isinstance(picture, bytes):
                     picture = converter.full_range(picture)  # out of the driver's buffer, which is unmapped at close
                 exposed_at = _moment(timestamp, clock)
@@ -136,6 +143,36 @@ class Webcam:
     def interrupt(self) -> None:
         """End FFmpeg's wait for a frame, which has no limit of its own."""
         v4l2.stop_streaming(self._path)
+
+
+def without_backlog(
+    pictures: Iterable[tuple[av_source.Picture, float | None]], now: Callable[[], float] = time.monotonic
+) -> Iterator[tuple[av_source.Picture, float | None, float | None]]:
+    """Pictures without those that have waited in the driver's buffers, which come in order and overwrite nothing. Each
+    with its timestamp and that of the one before it, if that was left out.
+
+    Whoever takes longer for a frame than the camera does finds them all full, and each frame as many times that late.
+    Leaving them out costs little, so the present is caught up with. One that had to be waited for was in no buffer,
+    however late its timestamp; and where leaving one out makes the next no younger, there is nothing to catch up with.
+    """
+    before, left_out, oldest_s, skipped = None, None, OPEN_S, 0
+    waiting = iter(pictures)
+    while True:
+        asked = now()
+        try:
+            picture, timestamp = next(waiting)
+        except StopIteration:
+            return
+        came, is_late = now(), False
+        if timestamp is not None and before is not None and skipped < MOST_BUFFERS:
+            age_s, interval_s = came - timestamp, timestamp - before
+            is_late = BACKLOG_S + 2 * interval_s < age_s < oldest_s and came - asked < interval_s / 2
+            oldest_s = age_s if is_late else OPEN_S
+        before = timestamp
+        skipped = skipped + 1 if is_late else 0
+        if not is_late:
+            yield picture, timestamp, left_out
+        left_out = timestamp if is_late else None
 
 
 def _moment(timestamp: float | None, clock: Clock) -> float:

@@ -108,11 +108,15 @@ class Picamera2Camera:
         return self._known
 
     def configure(self, controls: Mapping[str, ControlValue]) -> None:
-        """Hold these. They show some frames later; white balance takes seconds to settle."""
+        """Hold these. They show some frames later, if they are others; white balance takes seconds to settle."""
         _ = self._device.camera
         check(controls, self._known.controls)
-        self._held = dict(controls)
-        self._set(self._values(self._held))
+        before, self._held = self._held, dict(controls)
+        values = self._values(self._held)
+        # What is the same is not set: the next still would wait for frames that show what all of them show. Only that
+        # the lens be moved can be asked for again.
+        if self._held != before or "AfTrigger" in values:
+            self._set(values)
 
     def read(self, deadline: float) -> Frame:
         """The next live frame."""
@@ -153,7 +157,7 @@ class Picamera2Camera:
         whole: Size = camera.sensor_resolution if of_pi else (self._config.width, self._config.height)
         whole = whole[0] // 2 * 2, whole[1] // 2 * 2
         self._size = min(self._config.width, whole[0]), min(self._config.height, whole[1])
-        self._held, self._unchanged, self._switches, self._live = {}, METERING_FRAMES, False, "main"
+        self._held, self._unchanged, self._switches, self._live = {}, STALE_FRAMES, False, "main"
         common = {"buffer_count": BUFFERS, "colour_space": self._device.full_range, "display": None, "encode": None}
         if of_pi:
             self._start_sensor(whole, common)
