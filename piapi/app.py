@@ -230,7 +230,7 @@ class Storage:
         self._trust = settings.clock.trust
         path, floor_bytes = settings.storage.path, settings.storage.floor_bytes
         reserve = Reserve(path)
-        self.database = Database(path / "piapi.db", make_room=reserve.give_up)
+        self.database = Database(path / "piapi.db", make_room=reserve.give_up, is_service=True)
         self.library = PhotoLibrary(self.database, path, floor_bytes, self.is_believed)
         self.events = Events(self.database, clock)
         space = Space(path, floor_bytes, self.events, reserve)
@@ -254,9 +254,11 @@ class Storage:
             self.timelapses.prepare,
             recovery.run,
             reserve.keep,
+            self.database.keep_room,
         ]
         self.chores = [
             Chore("free space", LOOK_AT_DISK_EVERY_S, space.look),
+            Chore("room for the database", LOOK_AT_DISK_EVERY_S, self.database.keep_room),
             Chore("photos without a row", LOOK_AT_DISK_EVERY_S, recovery.adopt_more),
             Chore("the quota of photos", LOOK_AT_DISK_EVERY_S, retention.keep_quota),
             Chore("the age of photos", KEEP_AGE_EVERY_S, retention.keep_age),

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,6 +29,10 @@ Along = Callable[[sqlite3.Connection], None]
 
 Result = TypeVar("Result")
 
+#: What the log is given ahead, where four times as much is free. SQLite begins it anew after 1,000 pages (4.1 MB); the
+#: rest is for when it cannot, as the database finds no room to grow.
+LOG_BYTES = 5 * 1024 * 1024
+
 #: How long a writer of another process (the command line) is waited for.
 BUSY_TIMEOUT_S = 10.0
 
@@ -33,15 +40,22 @@ BUSY_TIMEOUT_S = 10.0
 class Database:
     """A database file. `open` migrates it; until then nothing can be read or written."""
 
-    def __init__(self, path: Path, make_room: Callable[[], bool] = lambda: False) -> None:
-        """`make_room` frees some space on a disk that is full to the last byte; False when there is none to free."""
+    def __init__(self, path: Path, make_room: Callable[[], bool] = lambda: False, *, is_service: bool = False) -> None:
+        """`make_room` frees some space on a disk that is full to the last byte; False when there is none to free.
+
+        `is_service`: it is to start on such a disk as well, so it may keep its log there, and other programs out.
+        """
         self.path = path
         self._make_room = make_room
+        self._is_service = is_service
         self.on_commit: list[Callable[[], None]] = []
         """Called after each transaction, by the thread that made it, with nothing held."""
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
+        self._is_alone = False
+        """Whether the index of the log is in this process's memory, as the disk had no room for its 32 KiB. No other
+        process can open the file then (https://www.sqlite.org/vfs.html)."""
         self._connections = threading.Lock()
         self._writing = threading.Lock()
 
@@ -50,12 +64,18 @@ class Database:
 
         Raises DatabaseUnusable, StorageFull or StorageError, and then nothing has been changed.
         """
+        self._is_alone = False
         try:
             self._open(migrate)
         except StorageFull:
-            if not self._make_room():
+            if self._make_room():
+                with contextlib.suppress(StorageFull):
+                    return self._open(migrate)
+            if not self._is_service:
                 raise
+            self._is_alone = True
             self._open(migrate)
+            log.warning("%s is not shared until the next start: there is no room for what programs share", self.path)
 
     def _open(self, migrate: bool) -> None:
         try:
@@ -94,14 +114,17 @@ class Database:
             raise self._unusable(error) from error
 
     def close(self) -> None:
-        """Close every connection. May be called twice."""
+        """Close every connection. May be called twice.
+
+        The service's log stays where its next start might not find the room for another one.
+        """
         with self._connections:
-            connections, self._readers = [*self._readers, self._writer], []
-            self._writer = None
-            self._local = threading.local()
+            connections = [connection for connection in (*self._readers, self._writer) if connection is not None]
+            self._readers, self._writer, self._local = [], None, threading.local()
+        if connections and self._is_service and self._is_disk_short():
+            _keep_log(connections)
         for connection in connections:
-            if connection is not None:
-                connection.close()
+            connection.close()
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query. Raises DatabaseUnusable."""
@@ -153,6 +176,26 @@ class Database:
         with self.write() as connection:
             return change(connection)
 
+    def keep_room(self) -> None:
+        """Give the log its blocks ahead, so that it can be written on a disk that is full. Raises nothing.
+
+        Zeros after its end are nothing to SQLite, which checks each page (https://www.sqlite.org/walformat.html).
+        """
+        path = self.path.with_name(f"{self.path.name}-wal")
+        try:
+            if path.stat().st_size >= LOG_BYTES or self._is_disk_short():
+                return
+            with self.write(), path.open("r+b") as file:  # nobody else writes to it now
+                os.posix_fallocate(file.fileno(), 0, LOG_BYTES)
+        except (OSError, sqlite3.Error, StorageError) as error:
+            log.debug("no room is kept for the log: %s", error)
+
+    def _is_disk_short(self) -> bool:
+        try:
+            return shutil.disk_usage(self.path.parent).free < 4 * LOG_BYTES
+        except OSError:
+            return True
+
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
@@ -169,7 +212,10 @@ class Database:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        name = f"{self.path.absolute().as_uri()}{'?vfs=unix-excl' if self._is_alone else ''}"
+        connection = sqlite3.connect(
+            name, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=True
+        )
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
@@ -199,6 +245,16 @@ class Database:
         part.replace(copy)
         sync_folder(copy.parent)
         log.info("kept a copy of the database before the migration: %s", copy.name)
+
+
+def _keep_log(connections: Sequence[sqlite3.Connection]) -> None:
+    """Have SQLite not remove the log with the last of them, the writer; Python 3.11 cannot tell it."""
+    if sys.version_info >= (3, 12):
+        with contextlib.suppress(sqlite3.Error):
+            connections[-1].execute("PRAGMA wal_checkpoint").fetchall()  # the database has all that it can all the same
+        for connection in connections:
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        log.warning("the disk is short: the log of the database, `-wal`, stays beside it, and belongs to it")
 
 
 def _migrate(writer: sqlite3.Connection) -> None:
@@ -246,7 +302,8 @@ def _in_words(error: sqlite3.OperationalError) -> StorageError:
     if code == sqlite3.SQLITE_FULL or error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHMSIZE:
         return StorageFull("The disk is full. Delete photos, or use a larger disk.")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StorageBusy("Another program has been writing to the database for too long. Try again.")
+        why = "a service that has started on a full disk keeps it until it is restarted"
+        return StorageBusy(f"Another program has kept the database for too long. Try again ({why}).")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return StorageError(f"The database cannot be written ({error}). Check whose the data folder is, and its disk.")
     return StorageError(f"The database cannot be written: {error}.")
