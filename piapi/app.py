@@ -79,6 +79,9 @@ LOOK_AT_DISK_EVERY_S = 5.0
 KEEP_AGE_EVERY_S = 60.0
 """Seconds."""
 
+RECKON_EVERY_S = 2.0
+"""Seconds between two looks for time-lapses whose extent is known only now that the clock is."""
+
 TAKE_LINES_EVERY_S = 5.0
 """Seconds between two tries to take the lines that another program has."""
 
@@ -141,6 +144,7 @@ def _join(
         Chore("lines that could not be taken", TAKE_LINES_EVERY_S, panel.retry),
         Chore("leases without an end", RENEW_EVERY_S, panel.renew),
         Chore("old pulses and operations", FORGET_EVERY_S, panel.forget_old),
+        Chore("what time-lapses come to", RECKON_EVERY_S, services.timelapses.reckon),
         Chore("the age of time-lapses", KEEP_AGE_EVERY_S, lambda: _keep_age(services, settings, storage)),
         *storage.chores,
         Chore("the end in the journal", math.inf, lambda: _tell(storage.events, "system.stopped"), at_close=True),

@@ -20,7 +20,6 @@ from piapi.services.events import Events
 from piapi.services.live import Picture
 from piapi.services.timelapses.active import ActiveJob
 from piapi.services.timelapses.exposing import Exposing
-from piapi.services.timelapses.promises import Promises
 from piapi.services.timelapses.running import Running
 from piapi.services.timelapses.taking import Taker
 from piapi.services.timelapses.timelapses import Timelapses
@@ -155,10 +154,9 @@ class Bench:
         place = Place(52.5, 13.4, UTC)
         self.running = Running(
             self.store, self.cameras, make_taker, self.events, place, self.clock,  # type: ignore[arg-type]
-            self.boot_id, lambda: self.is_believed,
+            self.boot_id, lambda: self.is_believed, self.free_bytes,
         )  # fmt: skip
-        promises = Promises(self.store, self.free_bytes, lambda: [active.job for active in self.running.active()])
-        self.lapses = Timelapses(self.store, self.running, promises, self.events, place, self.clock)
+        self.lapses = Timelapses(self.store, self.running, self.events, place, self.clock)
         for camera in self.cameras.values():
             camera.pass_time = self._pass_time
         self.running.resume()
@@ -195,6 +193,7 @@ class Bench:
         end_us = round((self.clock.monotonic() + seconds) * 1e6)
         while True:
             next_us = self.running.run_due()
+            self.lapses.reckon()
             now_us = round(self.clock.monotonic() * 1e6)
             if next_us is None or next_us > end_us:
                 break

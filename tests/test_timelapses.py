@@ -13,9 +13,10 @@ import pytest
 from piapi.errors import CameraUnavailable, Conflict, DoesNotFit, Invalid, NoFilm, StorageFull
 from piapi.film.flicker import flicker_score
 from piapi.models import EventFilter
+from piapi.services.timelapses.room import FIRST_FRAME_BYTES
 from piapi.storage import timelapses
 from piapi.storage.timelapse_rows import missed_row
-from piapi.timelapse import Film, Video, Window
+from piapi.timelapse import Film, Plan, Timelapse, Video, Window
 from tests.lapse import Bench, TickCamera
 from tests.lapse import bench as opened
 
@@ -305,6 +306,144 @@ def test_a_job_with_a_calendar_waits_for_a_clock_that_is_right(bench: Bench) -> 
     bench.clock.jump(3600)
     bench.run(20)
     assert bench.get(made).state == "finished"
+
+
+def test_an_end_by_a_clock_that_is_wrong_is_reckoned_once_it_is_right(bench: Bench) -> None:
+    bench.is_believed, bench.disk.free = False, 1_000_000
+    until = bench.clock.now() + timedelta(seconds=90)
+    bench.clock.jump(-365 * 86400)
+    made = bench.start(until=until)
+    bench.run(20)
+    job = bench.get(made)
+    assert (job.state, job.frames_total, job.ends_at) == ("waiting", None, None)
+    bench.start(count=10)  # no space was promised for the ticks of a year
+    bench.is_believed = True
+    bench.clock.jump(365 * 86400)
+    bench.run(10)
+    assert 10 <= (bench.get(made).frames_total or 0) <= 15
+    bench.run(80)
+    assert bench.get(made).state == "finished"
+    assert bench.clock.now() >= until
+
+
+def test_a_job_whose_start_is_known_keeps_its_promise_while_the_clock_is_in_doubt(bench: Bench) -> None:
+    made = bench.start(until=bench.clock.now() + timedelta(seconds=90))
+    bench.run(10)
+    total = bench.get(made).frames_total
+    bench.is_believed, bench.disk.free = False, 1_000_000
+    assert bench.lapses.change(made.id, {"name": "tomatoes"}).frames_total == total
+    with pytest.raises(DoesNotFit):
+        bench.lapses.change(made.id, {"until": bench.clock.now() + timedelta(days=3650)})
+
+
+def test_an_end_that_is_set_by_a_clock_that_is_wrong_is_reckoned_once_it_is_right(bench: Bench) -> None:
+    bench.is_believed, bench.disk.free = False, 1_000_000
+    until = bench.clock.now() + timedelta(seconds=90)
+    bench.clock.jump(-365 * 86400)
+    made = bench.start(count=10)
+    assert bench.lapses.change(made.id, {"until": until}).frames_total is None
+    bench.is_believed = True
+    bench.clock.jump(365 * 86400)
+    bench.run(10)
+    assert bench.get(made).frames_total == 18
+    bench.run(90)
+    assert bench.get(made).state == "finished"
+
+
+def test_an_end_reckoned_by_a_clock_that_is_set_just_then_is_reckoned_again(bench: Bench) -> None:
+    """Whether the clock is right is asked before it is looked at: what comes in between is found later."""
+    answers = iter([False])
+    bench.running.is_clock_believed = lambda: next(answers, True)
+    made = bench.lapses.create(bench.camera, Plan(interval_s=5.0, until=bench.clock.now() + timedelta(seconds=90)))  # type: ignore[arg-type]
+    assert bench.get(made).frames_total is None
+    bench.run(10)
+    assert bench.get(made).frames_total == 18
+
+
+def one_that_turns_out_to_be_too_long(bench: Bench) -> Timelapse:
+    """The clock is wrong when it is asked for, and is set while it waits; there are 10 MB."""
+    bench.is_believed, bench.disk.free = False, 10_000_000
+    until = bench.clock.now() + timedelta(days=30)
+    bench.clock.jump(-365 * 86400)
+    made = bench.start(until=until)
+    bench.is_believed = True
+    bench.clock.jump(365 * 86400)
+    bench.run(12)
+    return bench.get(made)
+
+
+def test_one_that_turns_out_to_be_too_long_captures_while_there_is_room_and_says_so(bench: Bench) -> None:
+    job = one_that_turns_out_to_be_too_long(bench)
+    assert (job.state, job.frames_total) == ("running", 30 * 86400 // 5)
+    assert "room" in (job.state_reason or "")
+    bench.crash()
+    bench.run(10)
+    again = bench.get(job)
+    assert (again.state_reason, again.frames_captured) == (job.state_reason, job.frames_captured + 2)
+
+
+def test_one_that_turns_out_to_be_too_long_takes_nothing_that_is_promised_to_others(bench: Bench) -> None:
+    job = one_that_turns_out_to_be_too_long(bench)
+    other = bench.start(count=400)  # not refused for the sake of a year that does not fit
+    bench.disk.free = bench.running.promises.promised_bytes() + 100_000
+    bench.run(12)
+    waits = bench.get(job)
+    assert (waits.state, bench.get(other).state) == ("paused", "running")
+    assert "promised" in (waits.state_reason or "")
+    bench.disk.free = 10_000_000
+    bench.run(12)
+    assert bench.get(job).state == "running"
+    assert {row.cause for row in bench.ledger(job) if row.status == "missed"} == {"storage"}
+
+
+def test_one_for_which_there_is_room_later_has_its_promise(bench: Bench) -> None:
+    job = one_that_turns_out_to_be_too_long(bench)
+    bench.disk.free = 10**12
+    bench.run(12)
+    assert bench.get(job).state_reason is None
+    bench.disk.free = 10_000_000
+    with pytest.raises(DoesNotFit):
+        bench.start(count=400)
+
+
+def test_one_that_waits_for_others_does_not_come_and_go_with_each_of_their_frames(bench: Bench) -> None:
+    job = one_that_turns_out_to_be_too_long(bench)
+    bench.start(count=400)
+    states = []
+    for ticks in (1, 3, 1, 3, 25):
+        bench.disk.free = bench.running.promises.promised_bytes() + ticks * FIRST_FRAME_BYTES
+        bench.run(10)
+        states.append(bench.get(job).state)
+    assert states == ["paused", "paused", "paused", "paused", "running"]
+
+
+def test_one_that_is_too_long_is_made_shorter_and_has_its_space_again(bench: Bench) -> None:
+    job = one_that_turns_out_to_be_too_long(bench)
+    with pytest.raises(DoesNotFit):
+        bench.lapses.change(job.id, {"until": bench.clock.now() + timedelta(days=31)})
+    bench.lapses.change(job.id, {"until": bench.clock.now() + timedelta(days=29)})
+    bench.run(6)
+    assert bench.get(job).state_reason is not None
+    bench.lapses.change(job.id, {"count": 100})
+    bench.run(6)
+    assert bench.get(job).state_reason is None
+    assert bench.running.promises.promised_bytes() > 0
+
+
+def test_a_change_that_cannot_be_kept_leaves_promise_and_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = one_that_turns_out_to_be_too_long(bench)
+    active = bench.running.get(job.id)
+    assert active is not None
+
+    def fail(by: str) -> None:
+        raise StorageFull("full")
+
+    monkeypatch.setattr(active, "changed", fail)
+    with pytest.raises(StorageFull):
+        bench.lapses.change(job.id, {"count": 100})
+    after = bench.get(job)
+    assert (after.plan, after.frames_total) == (job.plan, job.frames_total)
+    assert active.job.is_unpromised
 
 
 def test_within_one_boot_a_restart_waits_for_no_clock(bench: Bench) -> None:

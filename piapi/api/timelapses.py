@@ -86,7 +86,9 @@ class TimelapseSchema(Schema):
     )
     ended_at = fields.String(required=True, allow_none=True, metadata=_TIME)
     frames_total = Integer(
-        required=True, allow_none=True, metadata={"description": "Ticks that will have been due at the end."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "Ticks that will have been due at the end; null while that waits for the clock."},
     )
     frames_due = Integer(required=True)
     frames_captured = Integer(required=True)

@@ -112,6 +112,11 @@ class Job:
         """Whether it never captures again."""
         return self.state in ENDED
 
+    @property
+    def is_unpromised(self) -> bool:
+        """Whether no space is kept for it: there was not the room when it was known how long it goes on."""
+        return bool(self.memory.get("unpromised"))
+
     def wall_time(self, tick: int) -> datetime:
         """When a tick is due, by the wall clock as it was seen last."""
         return from_micros((self.anchor_us or 0) + tick * self.interval_us)

@@ -21,7 +21,7 @@ from piapi.services.timelapses.course import SECOND_US, Course
 from piapi.services.timelapses.room import WANTS_SPACE, wants
 from piapi.services.timelapses.ticks import Decision, Tick
 from piapi.storage.database import Along
-from piapi.storage.ledger import Miss
+from piapi.storage.ledger import Job, Miss
 from piapi.storage.timelapses import TimelapseStore
 from piapi.timelapse import Cause, Film, Row, State
 
@@ -46,6 +46,8 @@ OPENING_S = 5
 #: Seconds by which a tick may be late, on a busy machine, and still be captured: a tenth of the interval between these.
 LATE_S, MOST_LATE_S = 2, 60
 
+MAY_NOT_FIT = "There is not room for all of it beside what is promised to others. It captures as long as there is."
+
 WAITS_FOR_CLOCK = "It waits for the clock: nobody has set it since the machine started ([clock] trust)."
 
 
@@ -58,6 +60,7 @@ class ActiveJob:
         store: TimelapseStore,
         events: Events,
         is_camera_ready: Callable[[], bool],
+        free_for: Callable[[Job], int],
         on_end: Callable[[ActiveJob], None],
         is_recovering: bool = False,
     ) -> None:
@@ -70,6 +73,7 @@ class ActiveJob:
         self.account = Account(course, store, events)
         self._store = store
         self._is_camera_ready = is_camera_ready
+        self._free_for = free_for
         self._on_end = on_end
         self._is_recovering = is_recovering
         """Since the start no frame has come yet: what is missed was lost to the restart."""
@@ -133,12 +137,12 @@ class ActiveJob:
             self._miss(course.miss_until(course.due_us(last) - is_in_time, self._cause("overrun")))
         elif self.in_flight is not None:
             self._miss([course.miss(tick, tick, self._cause("overrun"))])
-        elif (lack := wants(self.job, self._store)) is not None:
+        elif (lack := wants(job, self._store, self._free_for)) is not None:
             self._be_short_of_space(lack)
             self._miss([course.miss(tick, tick, "storage")])
         else:
             job.memory.pop("short_of_space", None)
-            self.become("running", None)
+            self._run()
             self.in_flight = tick
             course.take(tick)
             return Decision(now_us, Tick(self, tick, due_us))
@@ -155,7 +159,7 @@ class ActiveJob:
                 opens = format_time(job.wall_time(tick))
                 self.become("waiting", f"It is outside its window, which opens for it at {opens}.")
             else:
-                self.become("running", None)
+                self._run()
         warm_us = due_us - round(LEAD_S * SECOND_US)
         look_us = max(now_us, course.due_us(course.reached)) + LOOK_EVERY_S * SECOND_US
         again_us = min(look_us, *(at_us for at_us in (warm_us, early_us, due_us) if at_us > now_us))
@@ -270,6 +274,9 @@ class ActiveJob:
     def _note(self, *along: Along) -> None:
         """The job as it is now, and what is known of its ticks. Raises StorageError."""
         self.account.write(None, *along, is_known=self.in_flight is None)
+
+    def _run(self) -> None:
+        self.become("running", MAY_NOT_FIT if self.job.is_unpromised else None)
 
     def _be_short_of_space(self, reason: str = WANTS_SPACE) -> None:
         self.job.memory["short_of_space"] = True

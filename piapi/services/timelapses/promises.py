@@ -57,6 +57,19 @@ class Promises:
                 estimate,
             )
 
+    def require_change(self, job: Job, plan: Plan, frames: int, ends_at: datetime) -> bool:
+        """Whether one that runs is promised its space with another plan, for so many frames. Raises DoesNotFit where it
+        would be longer, and there is not the room."""
+        wanted, before = self.wanted_by(_replanned(job, plan, frames)), self.wanted_by(job)
+        free = self.free_for(job)
+        if wanted > max(before, free):
+            self.require(Estimate(frames, wanted, ends_at, frames / plan.video.fps, False))
+        return wanted <= free or not job.is_unpromised
+
+    def has_room_for(self, job: Job, frames: int) -> bool:
+        """Whether all of one that runs would fit, with so many frames."""
+        return self.wanted_by(_replanned(job, job.plan, frames)) <= self.free_for(job)
+
     def promised_bytes(self, but: Job | None = None) -> int:
         """To those that run, for what they have not captured yet."""
         return sum(self.left_of(job) for job in self._active() if job is not but)
@@ -66,7 +79,11 @@ class Promises:
         return self._free_bytes() - self.promised_bytes(but=job)
 
     def left_of(self, job: Job) -> int:
-        """What one that runs will still take."""
+        """What is promised to one that runs, for what it has not captured yet."""
+        return 0 if job.is_unpromised else self.wanted_by(job)
+
+    def wanted_by(self, job: Job) -> int:
+        """What one that runs will still take, as far as there is room for it."""
         if job.has_ended:
             return 0
         total = job.memory.get("frames_total")
@@ -98,6 +115,11 @@ def with_end(plan: Plan, changes: dict[str, object]) -> Plan:
     if any(name in changes for name in ("count", "duration_s", "until")):
         plan = replace(plan, count=None, duration_s=None, until=None)
     return replace(plan, **{name: value for name, value in changes.items() if name != "state"})  # type: ignore[arg-type]
+
+
+def _replanned(job: Job, plan: Plan, frames: int) -> Job:
+    """The same job, if it had another plan."""
+    return replace(job, plan=plan, memory={**job.memory, "frames_total": frames})
 
 
 def _size_of(plan: Plan, frames: int, frame_bytes: float) -> int:

@@ -11,6 +11,7 @@ from piapi.services.events import Events
 from piapi.services.timelapses.active import ActiveJob
 from piapi.services.timelapses.course import Course
 from piapi.services.timelapses.filming import Filming
+from piapi.services.timelapses.promises import Promises
 from piapi.services.timelapses.recovery import mend
 from piapi.services.timelapses.scheduler import Scheduler
 from piapi.services.timelapses.taking import Taker
@@ -38,17 +39,20 @@ class Running:
         clock: Clock,
         boot_id: str,
         is_clock_believed: Callable[[], bool],
+        free_bytes: Callable[[], int],
     ) -> None:
+        """`free_bytes`: what time-lapses may take."""
         self._store = store
         self._cameras = cameras
         self._events = events
         self._place = place
         self._clock = clock
         self._boot_id = boot_id
-        self._is_clock_believed = is_clock_believed
+        self.is_clock_believed = is_clock_believed
         self._active: dict[str, ActiveJob] = {}
         self._takers = {camera.name: make_taker(camera, self._tick_is_over) for camera in cameras}
         self.scheduler = Scheduler(clock, self._give, self._expect)
+        self.promises = Promises(store, free_bytes, lambda: [active.job for active in self.active()])
         self.filming = Filming(store, place.zone, clock, self._film_is_done)
 
     def active(self) -> list[ActiveJob]:
@@ -117,9 +121,10 @@ class Running:
 
     def activate(self, job: Job, is_recovering: bool = False) -> ActiveJob:
         """Take a job up. It is asked what is to be done when somebody says `poke`."""
-        course = Course(job, calendar_of(job.plan, self._place), self._clock, self._boot_id, self._is_clock_believed)
+        course = Course(job, calendar_of(job.plan, self._place), self._clock, self._boot_id, self.is_clock_believed)
         owner = self._cameras.get(job.camera).owner
-        active = ActiveJob(course, self._store, self._events, lambda: owner.is_open, self._has_ended, is_recovering)
+        is_ready, free_for = lambda: owner.is_open, self.promises.free_for
+        active = ActiveJob(course, self._store, self._events, is_ready, free_for, self._has_ended, is_recovering)
         self._active[job.id] = active
         return active
 

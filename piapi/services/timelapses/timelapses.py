@@ -19,7 +19,7 @@ from piapi.models import NOBODY
 from piapi.services.cameras import CameraService
 from piapi.services.events import Events
 from piapi.services.timelapses.active import ActiveJob
-from piapi.services.timelapses.promises import Promises, extent_of, with_end
+from piapi.services.timelapses.promises import extent_of, with_end
 from piapi.services.timelapses.running import Running, calendar_of
 from piapi.services.timelapses.window import Place, check_window
 from piapi.storage.database import Along
@@ -43,7 +43,6 @@ class Timelapses:
         self,
         store: TimelapseStore,
         running: Running,
-        promises: Promises,
         events: Events,
         place: Place,
         clock: Clock,
@@ -51,7 +50,7 @@ class Timelapses:
     ) -> None:
         self._store = store
         self.running = running
-        self._promises = promises
+        self._promises = running.promises
         self._events = events
         self._place = place
         self._clock = clock
@@ -110,6 +109,10 @@ class Timelapses:
 
     def estimate(self, camera: CameraService, plan: Plan) -> Estimate:
         """What a plan would come to. Raises Invalid."""
+        return self._estimate(camera, plan, is_known=self._has_known_extent(plan))
+
+    def _estimate(self, camera: CameraService, plan: Plan, *, is_known: bool) -> Estimate:
+        """`is_known` is asked before the clock is looked at, which may be set in between."""
         self._check(camera, plan)
         start = max(plan.start_at or self._clock.now(), self._clock.now())
         width, height = camera.configured_size()
@@ -117,21 +120,25 @@ class Timelapses:
         estimate = self._promises.estimate(camera.name, across * down, plan, start, calendar_of(plan, self._place))
         if not estimate.frames:
             raise Invalid(Fault("/window" if plan.window else "", "no tick would ever be due"))
-        return estimate
+        return estimate if is_known else replace(estimate, fits=True)
 
     def create(
         self, camera: CameraService, plan: Plan, *along: Callable[[Timelapse], Along], by: str = NOBODY
     ) -> Timelapse:
         """Begin one: it is on disk when this returns, with what `along` make of it. Raises Invalid, DoesNotFit."""
         with self._changing:
-            estimate = self.estimate(camera, plan)
+            is_known = self._has_known_extent(plan)
+            estimate = self._estimate(camera, plan, is_known=is_known)
             if sum(not active.job.has_ended for active in self.running.active()) >= MOST_ACTIVE:
                 raise Conflict(f"{MOST_ACTIVE} time-lapses run at once already. End one of them first.")
             self._promises.require(estimate)
             job = Job(self._random(8).hex(), camera.name, plan, by, self._clock.now())
             job.is_emulated = camera.is_emulated
             job.state = "scheduled" if plan.start_at and plan.start_at > job.created_at else "running"
-            job.memory |= {"frames_total": estimate.frames, "frame_bytes": estimate.size_bytes / estimate.frames}
+            job.memory |= {
+                "frames_total": estimate.frames if is_known else None,
+                "frame_bytes": estimate.size_bytes / estimate.frames,
+            }
             self._store.make_folders(job.id)
             active = self.running.activate(job)
             try:
@@ -219,26 +226,44 @@ class Timelapses:
             lasts = plan.duration_s if plan.duration_s != before.duration_s else None
             if lasts is not None and start + timedelta(seconds=lasts) <= now:
                 raise Invalid(Fault("/duration_s", "it has been running for longer already"))
-            frames = job.memory.get("frames_total")
+            frames, is_promised = job.memory.get("frames_total"), not job.is_unpromised
             if replace(plan, name=None) != replace(before, name=None):
-                frames, _ = extent_of(plan, start, calendar_of(plan, self._place))
-                self._require_room(job, plan, frames)
-            job.plan, kept = plan, job.memory.get("frames_total")
-            job.memory["frames_total"] = frames
+                frames, is_promised = None, True
+                if job.is_anchored or self._has_known_extent(plan):
+                    frames, ends_at = extent_of(plan, start, calendar_of(plan, self._place))
+                    is_promised = self._promises.require_change(job, plan, frames, ends_at)
+            kept = {name: job.memory.get(name) for name in ("frames_total", "unpromised")}
+            job.plan = plan
+            job.memory |= {"frames_total": frames, "unpromised": not is_promised}
             try:
                 active.changed(by)
             except BaseException:
-                job.plan, job.memory["frames_total"] = before, kept
+                job.plan = before
+                job.memory |= kept
                 raise
 
-    def _require_room(self, job: Job, plan: Plan, frames: int) -> None:
-        """Raise DoesNotFit where a longer one would find no room beside the others."""
-        longer = replace_job(job, plan, frames)
-        wanted, before = self._promises.left_of(longer), self._promises.left_of(job)
-        free = self._promises.free_for(job)
-        if wanted > max(before, free):
-            _, ends_at = extent_of(plan, job.started_at or self._clock.now(), calendar_of(plan, self._place))
-            self._promises.require(Estimate(frames, wanted, ends_at, frames / plan.video.fps, False))
+    def reckon(self) -> None:
+        """Find out how many frames those will have that end by a clock which was not known when they were asked for.
+        One for which there is no room runs without a promise until there is, and leaves to others what they were
+        promised."""
+        for active in self.running.active():
+            job, plan = active.job, active.job.plan
+            frames, was_unpromised = job.memory.get("frames_total"), job.is_unpromised
+            if job.has_ended or not job.is_anchored or (frames is not None and not was_unpromised):
+                continue
+            if frames is None:
+                frames, _ = extent_of(plan, job.wall_time(0), active.course.calendar)
+            with self._changing, active.lock:
+                if job.plan is not plan or job.has_ended or active.is_removed:
+                    continue  # changed meanwhile: the next turn
+                fits = self._promises.has_room_for(job, frames)
+                job.memory |= {"frames_total": frames, "unpromised": not fits}
+            if not fits and not was_unpromised:
+                log.warning("time-lapse %s: there is not room for all its %d frames", job.id, frames)
+
+    def _has_known_extent(self, plan: Plan) -> bool:
+        """False where it ends by a wall clock that may be years behind: no space is promised to it before it runs."""
+        return plan.until is None or self.running.is_clock_believed()
 
     def _view(self, job: Job) -> Timelapse:
         active = self.running.get(job.id)
@@ -291,8 +316,3 @@ class Timelapses:
             return None
         rest = replace(job.plan, count=max(1, job.plan.count - job.due))
         return extent_of(rest, following, calendar_of(job.plan, self._place))[1]
-
-
-def replace_job(job: Job, plan: Plan, frames: int) -> Job:
-    """The same job, if it had another plan."""
-    return replace(job, plan=plan, memory={**job.memory, "frames_total": frames})
