@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from tests.browser import Visitor, add_user
 from tests.service import Service, eventually, running
-from tests.test_page_home import bring, door_of, hold
+from tests.test_page_home import bring, commands, door_of, hold
 
 CONFIG = """
 [storage]
@@ -53,6 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     draw_noise(pictures)
     with running(folder, CONFIG.format(pictures=pictures)) as service:
         add_user(service)
+        add_user(service, "guest", scopes=["door:garage:view", "door:garage:open"])
         yield service
 
 
@@ -88,14 +89,21 @@ def test_eight_paused_films_keep_no_door_waiting(visit: Callable[..., Visitor], 
     film = film_of(service)
     bring(service, "closed")
     phones = [visit().go("/login") for _ in range(PHONES)]
-    home = visit().go()
+    visitor = visit("guest")  # without a live view, which keeps a busy machine's browser from all else
+    home = visitor.go()
     button = door_of(home).get_by_role("button", name="Open")
     expect(button).to_be_enabled()
     for phone in phones:
         phone.evaluate(PLAY_AND_PAUSE, film)
     eventually(lambda: stalled(service) >= PHONES)
+
+    def is_commanded() -> bool:
+        if button.is_enabled():  # on a busy machine the page may think for a moment that piapi is lost, and let go
+            hold(home, button)
+        return bool(commands(visitor))
+
     with home.expect_response("**/doors/garage/target") as answered:
-        hold(home, button)
+        eventually(is_commanded)
     assert answered.value.status == 202
     assert stalled(service) >= PHONES
     expect(door_of(home).locator(".door-state")).to_have_text("Open")

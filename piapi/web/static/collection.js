@@ -7,6 +7,9 @@ import { nameIn } from "./words.js";
 
 export class Collection {
   #parts = new Map();
+  #loads = 0;
+  #newest = 0;
+  #told = new Set();
 
   /**
    * `types`: how those entries of the journal begin that are about one of them. `make(thing)` gives its part, which has
@@ -16,7 +19,7 @@ export class Collection {
     this.section = section;
     this.path = path;
     this.make = make;
-    for (const type of types) live.on(type, ({ subject }) => this.#parts.get(nameIn(subject))?.refresh());
+    for (const type of types) live.on(type, ({ subject }) => this.#changed(nameIn(subject)));
     live.addEventListener("lost", () => this.each((part) => part.lose()));
   }
 
@@ -26,16 +29,32 @@ export class Collection {
 
   /** Fetch all that this user may see anew. Gives how many there are. */
   async load() {
-    const { items } = await api("GET", `${this.path}?limit=200`);
-    for (const thing of items) {
-      if (!this.#parts.has(thing.name)) {
-        const part = this.make(thing);
-        this.#parts.set(thing.name, part);
-        this.section.append(part.node);
+    const load = ++this.#newest;
+    this.#loads += 1;
+    try {
+      const { items } = await api("GET", `${this.path}?limit=200`);
+      if (load !== this.#newest) return items.length; // overtaken, on a network that came back
+      for (const thing of items) {
+        if (!this.#parts.has(thing.name)) {
+          const part = this.make(thing);
+          this.#parts.set(thing.name, part);
+          this.section.append(part.node);
+        }
+        this.#parts.get(thing.name).take(thing);
       }
-      this.#parts.get(thing.name).take(thing);
+      show(this.section, items.length > 0);
+      return items.length;
+    } finally {
+      this.#loads -= 1;
+      const told = [...this.#told];
+      this.#told.clear();
+      for (const name of told) this.#changed(name);
     }
-    show(this.section, items.length > 0);
-    return items.length;
+  }
+
+  /** Also what is on its way may be older than that. */
+  #changed(name) {
+    if (this.#loads) this.#told.add(name);
+    this.#parts.get(name)?.refresh();
   }
 }

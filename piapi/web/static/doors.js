@@ -68,10 +68,11 @@ class DoorCard {
     return holdButton({ label: verb, question: `${verb} ${title(this.name)}?`, act });
   }
 
-  async refresh() {
+  /** Fetch it anew, or, of a door that was fetched just now, its operation. */
+  async refresh(fetched = null) {
     const asked = ++this.#asking;
     try {
-      const door = await api("GET", this.path);
+      const door = fetched ?? await api("GET", this.path);
       const operation = door.links.operation ? await api("GET", door.links.operation) : null;
       if (asked === this.#asking) this.take(door, operation);
     } catch (error) {
@@ -84,7 +85,8 @@ class DoorCard {
     const isFirst = this.#door === null;
     this.#door = door;
     if (operation !== undefined) this.#operation = operation;
-    else if (door.links.operation) this.refresh();
+    else if (door.links.operation) this.refresh(door);
+    else this.#asking += 1; // what is on its way is older
     this.#isLost = !live.connected;
     this.#draw();
     const words = `${title(this.name)}: ${this.state.textContent}`;
