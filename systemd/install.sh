@@ -172,7 +172,8 @@ write_dropin() {
     if ! systemctl is-enabled --quiet systemd-timesyncd 2>/dev/null; then
       service+=$'ProtectClock=no\nSystemCallFilter=adjtimex clock_adjtime clock_adjtime64\n'
     fi
-    if [ "$(systemd_version)" -ge 254 ]; then service+=$'RestartSteps=6\nRestartMaxDelaySec=2min\n'; fi
+    # Short, as systemd never forgets how often it has restarted: after some crashes in a year it waits so long each time.
+    if [ "$(systemd_version)" -ge 254 ]; then service+=$'RestartSteps=6\nRestartMaxDelaySec=20s\n'; fi
   fi
   rm -f "$dropin"
   if [ -n "$unit$service" ]; then

@@ -264,6 +264,7 @@ version 1.0; systemd/install.sh
 runuser -u piapi -- test -r /etc/piapi/piapi.toml
 runuser -u piapi -- test -r /opt/piapi/current/gunicorn.conf.py
 grep -x RestartSteps=6 /etc/systemd/system/piapi.service.d/piapi-settings.conf
+grep -x RestartMaxDelaySec=20s /etc/systemd/system/piapi.service.d/piapi-settings.conf
 grep -x ProtectClock=no /etc/systemd/system/piapi.service.d/piapi-settings.conf
 /usr/local/bin/piapi tokens create --name me --role admin
 [ "$(stat -c %U /var/lib/piapi/piapi.db)" = piapi ]

@@ -151,19 +151,23 @@ def test_a_request_that_was_interrupted_takes_no_answer_from_the_next(
 def at_a_terminal(service: Service) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The command, and the end of the terminal at which somebody types."""
     here, there = os.openpty()
-    process = subprocess.Popen(
-        [BIN / "piapi", "selftest", "--report", "report.md"],
-        env=variables(service.folder),
-        cwd=service.folder,
-        stdin=there,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    said = service.folder / "said"
+    with said.open("wb") as file:
+        process = subprocess.Popen(
+            [BIN / "piapi", "selftest", "--report", "report.md"],
+            env={**variables(service.folder), "PYTHONFAULTHANDLER": "1"},
+            cwd=service.folder,
+            stdin=there,
+            stdout=file,
+            stderr=file,
+        )
     try:
         yield process, here
     finally:
-        process.kill()
-        process.wait()
+        if process.poll() is None:  # it hangs: SIGABRT has it say where
+            process.send_signal(signal.SIGABRT)
+            process.wait()
+            print(said.read_text(encoding="utf-8", errors="replace"))  # noqa: T201
         os.close(here)
         os.close(there)
 
