@@ -13,7 +13,7 @@ test: $(VENV)/.test
 
 # piapi installed in a Debian guest under QEMU (docs/lab.md); wants root, and names the packages that are missing.
 lab: $(VENV)/.test
-	$(BIN)/python -m pytest -rP tests/lab $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -rP -n 2 --dist loadfile tests/lab $(PYTEST_ARGS)
 
 lab-smoke: $(VENV)/.test
 	$(BIN)/python -m pytest -rP -m smoke tests/lab $(PYTEST_ARGS)

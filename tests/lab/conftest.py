@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,16 @@ from tests.service import Answer, exchange
 DATA_MOUNT = "/var/lib/piapi"
 LINES = "/sys/devices/platform/gpio-sim.0/gpiochip0"
 INSTALL = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/mnt/wheels /mnt/piapi/systemd/install.sh"
+SETTINGS = (HERE / "piapi.toml").read_text()
+PICTURES = """
+import os
+from PIL import Image
+os.makedirs("/srv/yard", exist_ok=True)
+for number in range(20):
+    Image.effect_noise((320, 240), 80).save(f"/srv/yard/{number:02}.jpg")
+"""
+"""What the camera `yard` shows."""
+
 PATIENCE_S = 90.0
 """The guest is some twelve times slower than a Pi, and its host may be busy."""
 
@@ -43,10 +54,13 @@ class Pi:
         self.guest, self.disk, self.token = guest, disk, ""
         self._port = guest.port()
 
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of one's own."""
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
+
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """One request on a connection of its own. A path may come without /api/v1."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
-        with contextlib.closing(connection):
+        with contextlib.closing(self.connect()) as connection:
             where = path if path.startswith("/") else f"/api/v1/{path}"
             return exchange(connection, method, where, self.token, body, **headers)
 
@@ -73,6 +87,11 @@ class Pi:
         """A line from outside: what is wired to it pulls it up or down."""
         self.guest.run(f"echo pull-{'up' if level else 'down'} >{LINES}/sim_gpio{line}/pull")
 
+    def configure(self, settings: str) -> None:
+        """Give it other settings, and start it with them."""
+        self.guest.write("/etc/piapi/piapi.toml", settings)
+        self.guest.run("systemctl restart piapi", timeout_s=300)
+
     def log(self) -> str:
         return self.guest.run("journalctl --unit piapi --unit piapi-guard --output cat --no-pager | tail -n 60")
 
@@ -93,14 +112,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def is_smoke(pytestconfig: pytest.Config) -> bool:
+    """Whether there is time for a few of a kind alone."""
+    return str(pytestconfig.getoption("markexpr")) == "smoke"
+
+
+@pytest.fixture(scope="session")
 def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
     """One guest for all scenarios that leave it as they found it. What piapi prints stands under a test that failed."""
     folder = tmp_path_factory.mktemp("guest")
     with booted(image(), folder) as guest:
         disk = LoggedDisk(folder)
         disk.plug_into(guest)
-        guest.run(f"mkdir -p {DATA_MOUNT} && mount -o noatime /dev/sda {DATA_MOUNT}")
-        guest.write("/etc/piapi/piapi.toml", (HERE / "piapi.toml").read_text())
+        guest.run(
+            f"echo '/dev/sda {DATA_MOUNT} ext4 noatime 0 2' >>/etc/fstab; mkdir -p {DATA_MOUNT}; mount {DATA_MOUNT}"
+        )
+        guest.write("/etc/piapi/piapi.toml", SETTINGS)
+        guest.run(f"python3 -c {shlex.quote(PICTURES)}")
         print(guest.run(INSTALL, timeout_s=900))  # noqa: T201
         pi = Pi(guest, disk)
         said = guest.run("piapi tokens create --name lab --role admin")
@@ -111,7 +139,8 @@ def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
-    if report.failed and "pi" in getattr(item, "funcargs", {}):
+    for name in {"pi", "pi3"} & getattr(item, "funcargs", {}).keys() if report.failed else ():
         with contextlib.suppress(Exception):
-            report.sections.append(("piapi in the guest", item.funcargs["pi"].log()))
+            report.sections.append(("the guest's console", item.funcargs[name].guest.console()[-3000:]))
+            report.sections.append(("piapi in the guest", item.funcargs[name].log()))
     return report

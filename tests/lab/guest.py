@@ -19,10 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.lab.image import ROOT, LabError
+from tests.lab.image import ROOT, LabError, alone
 
 BOOTED = "booted"
 """The snapshot of a guest that has booted and does nothing."""
+
+
+ANSWER_S = 60.0
+"""The agent of a guest that has much to do."""
 
 
 def pause(seconds: float) -> None:
@@ -58,6 +62,10 @@ class Channel:
                 return said["return"]
         raise LabError(f"{command}: QEMU has ended")
 
+    def be_patient(self, timeout_s: float) -> None:
+        """An answer may take so long from now on."""
+        self._socket.settimeout(timeout_s)
+
     def close(self) -> None:
         self._lines.close()
         self._socket.close()
@@ -85,6 +93,7 @@ class Guest:
             agent = Channel(self.folder / "agent.sock", 5)
             try:
                 agent.call("guest-sync-delimited", id=time.monotonic_ns() % 2**31)
+                agent.be_patient(ANSWER_S)
                 self.agent = agent
                 return
             except (LabError, TimeoutError) as error:
@@ -113,6 +122,27 @@ class Guest:
         encoded = base64.b64encode(text.encode()).decode()
         self.run(f"mkdir -p $(dirname {shlex.quote(path)}); echo {encoded} | base64 -d >{shlex.quote(path)}")
 
+    def reboot(self, timeout_s: float = 600.0) -> None:
+        """Shut it down as its owner would, and wait until it has booted again."""
+        before, deadline = self._boot_id(), time.monotonic() + timeout_s
+        self.monitor.call("set-action", reboot="reset")
+        self.run("(sleep 1; systemctl reboot) >/dev/null 2>&1 &")  # else nobody may be left to say how that went
+        now = before
+        while now == before:  # it goes on answering for a while
+            self.agent.close()
+            self.connect(deadline - time.monotonic())
+            with contextlib.suppress(LabError, TimeoutError):
+                now = self._boot_id()
+        self.mount_shares()
+
+    def _boot_id(self) -> str:
+        return self.run("cat /proc/sys/kernel/random/boot_id")
+
+    def mount_shares(self) -> None:
+        """The tree at /mnt/piapi, wheels at /mnt/wheels."""
+        for tag in ("piapi", "wheels"):
+            self.run(f"mkdir -p /mnt/{tag} && mount -t 9p -o ro,trans=virtio,msize=262144 {tag} /mnt/{tag}")
+
     def set_clock(self, seconds: float) -> None:
         """Set wall time, in seconds since 1970."""
         self.run(f"date --set=@{seconds:.3f}")
@@ -137,6 +167,11 @@ class Guest:
     def save(self, snapshot: str) -> None:
         if said := self.say(f"savevm {snapshot}").strip():
             raise LabError(f"savevm: {said}")
+
+    def load(self, snapshot: str) -> None:
+        """Go on as it was when it was saved. It may not be answering anything at either time."""
+        if said := self.say(f"loadvm {snapshot}").strip():
+            raise LabError(f"loadvm: {said}")
 
     def close(self) -> None:
         """Nothing is held open here. QEMU goes on."""
@@ -168,9 +203,9 @@ def arguments(image: Path, folder: Path, *more: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(image: Path, folder: Path, *more: str) -> Iterator[Guest]:
-    """QEMU with the disk in `folder`, ended at the end whatever happened; `more` are arguments of it."""
-    process = subprocess.Popen(arguments(image, folder, *more), stdin=subprocess.DEVNULL)
+def running(command: list[str], folder: Path) -> Iterator[Guest]:
+    """QEMU with its sockets in `folder`, ended at the end whatever happened."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     guest = None
     try:
         monitor = Channel(folder / "monitor.sock", 30)
@@ -186,7 +221,7 @@ def running(image: Path, folder: Path, *more: str) -> Iterator[Guest]:
 
 def make_snapshot(image: Path) -> None:
     """Boot the image's disk once, and keep the guest as it is then."""
-    with running(image, image) as guest:
+    with running(arguments(image, image), image) as guest:
         guest.connect(180)
         guest.run("systemctl is-system-running --wait || { systemctl --failed; false; }", timeout_s=180)
         guest.save(BOOTED)
@@ -198,12 +233,12 @@ def make_snapshot(image: Path) -> None:
 @contextlib.contextmanager
 def booted(image: Path, folder: Path) -> Iterator[Guest]:
     """A guest of its own, a moment after it booted: the tree at /mnt/piapi, wheels at /mnt/wheels, the right date."""
-    if not (image / BOOTED).exists():
-        make_snapshot(image)
+    with alone():
+        if not (image / BOOTED).exists():
+            make_snapshot(image)
     shutil.copy(image / "disk.qcow2", folder / "disk.qcow2")
-    with running(image, folder, "-loadvm", BOOTED) as guest:
+    with running(arguments(image, folder, "-loadvm", BOOTED), folder) as guest:
         guest.connect(30)
         guest.set_clock(time.time())
-        for tag in ("piapi", "wheels"):
-            guest.run(f"mkdir -p /mnt/{tag} && mount -t 9p -o ro,trans=virtio,msize=262144 {tag} /mnt/{tag}")
+        guest.mount_shares()
         yield guest

@@ -9,12 +9,15 @@ Python are made with the guest's compiler. Needs root, for the chroots, and a fe
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -45,12 +48,13 @@ class LabError(Exception):
     """The lab cannot be built or run here; the text says what to do."""
 
 
-def need_tools() -> None:
-    missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
+def need(tools: Mapping[str, str]) -> None:
+    """Raise LabError where a tool is missing (its name → its package), or root's rights."""
+    missing = sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
     if missing:
         raise LabError(f"the lab needs more of Debian: apt install {' '.join(missing)}")
     if os.geteuid() != 0:
-        raise LabError("the lab's image is built in chroots: that needs root")
+        raise LabError("the lab's images are made with the owners that files have: that needs root")
 
 
 def sh(*command: str | Path) -> None:
@@ -142,20 +146,40 @@ def build(folder: Path) -> None:
         make_disk(guest, folder / "disk.qcow2")
 
 
-def image(*, fresh: bool = False) -> Path:
-    """The folder of an image that is as this recipe says; built if there is none."""
-    need_tools()
-    folder, digest = CACHE / SUITE, recipe()
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """No other process changes the cache meanwhile."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def kept(name: str, digest: str, build: Callable[[Path], None], *, fresh: bool) -> Path:
+    """The folder of that name in the cache, as a recipe of this digest says; built if there is none."""
+    folder = CACHE / name
     stamp = folder / "recipe"
-    if fresh or not stamp.exists() or stamp.read_text() != digest:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        build(folder)
-        stamp.write_text(digest)
+    with alone():
+        if fresh or not stamp.exists() or stamp.read_text() != digest:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            build(folder)
+            stamp.write_text(digest)
     return folder
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Builds the lab's image.")
+def image(*, fresh: bool = False) -> Path:
+    """The folder of the trixie guest."""
+    need(TOOLS)
+    return kept(SUITE, recipe(), build, fresh=fresh)
+
+
+def main(image: Callable[..., Path]) -> None:
+    """Build one by hand."""
+    parser = argparse.ArgumentParser(description="Builds an image of the lab.")
     parser.add_argument("--fresh", action="store_true", help="also where the cache has one")
     print(image(fresh=parser.parse_args().fresh))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(image)

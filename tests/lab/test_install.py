@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.lab.conftest import INSTALL, Pi, eventually
+from tests.lab.lapses import lapse
 
 
 @pytest.mark.smoke
@@ -42,13 +43,34 @@ def test_one_that_hangs_is_started_anew_by_the_watchdog(pi: Pi) -> None:
 
 
 def test_an_upgrade_keeps_settings_tokens_and_a_running_time_lapse(pi: Pi) -> None:
-    made = pi.ask("POST", "cameras/webcam/timelapses", {"interval_s": 5, "count": 200, "width": 320}, expected=202)
-    eventually(lambda: pi.get(made["links"]["self"])["frames_captured"] > 0, "a frame")
     settings = pi.guest.run("cat /etc/piapi/piapi.toml")
     before = pi.guest.run("readlink /opt/piapi/current")
-    pi.guest.run(INSTALL, timeout_s=900)
+    with lapse(pi, "yard", interval_s=5, count=500) as running:
+        running.wait_for_frames(1)
+        pi.guest.run(INSTALL, timeout_s=900)
+        running.wait_for_frames(1)
     assert pi.guest.run("readlink /opt/piapi/current") != before
     assert pi.guest.run("cat /etc/piapi/piapi.toml") == settings
-    captured = pi.get(made["links"]["self"])["frames_captured"]
-    eventually(lambda: pi.get(made["links"]["self"])["frames_captured"] > captured, "it goes on")
-    pi.ask("DELETE", made["links"]["self"], expected=204)
+
+
+def test_it_comes_back_by_itself_when_the_machine_does(pi: Pi) -> None:
+    photo = pi.ask("POST", "cameras/yard/photos", {}, expected=201)
+    with lapse(pi, "yard", interval_s=5, count=500) as running:
+        running.wait_for_frames(1)
+        pi.guest.reboot()
+        eventually(pi.answers, "piapi answers", 300)
+        running.wait_for_frames(1)
+    assert pi.call("GET", photo["links"]["file"])[0] == 200
+    assert not any(pi.level(line) for line in (17, 23, 27))
+
+
+def test_what_was_removed_and_installed_again_has_its_settings_and_data(pi: Pi) -> None:
+    photo = pi.ask("POST", "cameras/yard/photos", {}, expected=201)
+    settings = pi.guest.run("cat /etc/piapi/piapi.toml")
+    pi.guest.run("/mnt/piapi/systemd/uninstall.sh")
+    assert not pi.answers()
+    assert pi.guest.run("ls -d /opt/piapi /etc/systemd/system/piapi* /usr/local/bin/piapi 2>/dev/null || true") == ""
+    assert pi.guest.run("systemctl list-units --all --plain --no-legend 'piapi*'") == ""
+    pi.guest.run(INSTALL, timeout_s=900)
+    assert pi.guest.run("cat /etc/piapi/piapi.toml") == settings
+    assert pi.call("GET", photo["links"]["file"])[0] == 200

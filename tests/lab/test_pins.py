@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.conftest import Pi, eventually
+from tests.lab.conftest import SETTINGS, Pi, eventually
+from tests.lab.tracing import DRIVES, traced
 
-PORCH, BELL, LAMP = 17, 22, 27
+PORCH, BELL, LAMP, PUMP, RELAY = 17, 22, 27, 5, 23
+
+WITH_PUMP = (
+    SETTINGS
+    + """
+[pins.pump]
+gpio = "GPIO5"
+mode = "output"
+active_low = true
+max_on_s = 600
+"""
+)
 
 HOLD = f"""
-import lgpio, sys, time
+import lgpio, signal
 chip = lgpio.gpiochip_open(0)
 lgpio.gpio_claim_output(chip, {LAMP}, 0)
 print("held", flush=True)
-time.sleep(3600)
+signal.pause()
 """
 """Another process that has the lamp's line."""
 
@@ -59,3 +72,36 @@ def test_a_line_that_another_has_is_unavailable_until_it_lets_go(pi: Pi) -> None
     eventually(lambda: pi.call("PUT", "pins/lamp/value", {"value": True})[0] == 200, "the lamp works")
     assert pi.level(LAMP)
     pi.ask("PUT", "pins/lamp/value", {"value": False})
+
+
+@pytest.fixture
+def pump(pi: Pi) -> Iterator[None]:
+    """An output that is at rest when it is high."""
+    pi.configure(WITH_PUMP)
+    yield
+    pi.configure(SETTINGS)
+
+
+@pytest.mark.usefixtures("pump")
+def test_no_line_moves_when_the_service_is_started_again_or_killed(pi: Pi) -> None:
+    """A relay that clicks for a microsecond is in this trace, and in no look at its level."""
+    with traced(pi.guest, DRIVES) as seen:
+        pi.ask("PUT", "pins/pump/value", {"value": True})
+        pi.ask("PUT", "pins/pump/value", {"value": False})
+        assert seen.levels_driven()[PUMP] == [0, 1]  # it sees what there is to be seen; the pump is active low
+    with traced(pi.guest, DRIVES) as restarted:
+        pi.guest.run("systemctl restart piapi")
+        assert_at_rest(restarted.levels_driven())
+    with traced(pi.guest, DRIVES) as killed:
+        worker = pi.worker()
+        pi.guest.run(f"kill -KILL {worker}")
+        eventually(lambda: pi.worker() not in (worker, 0) and pi.answers(), "another worker answers")
+        pi.ask("PUT", "pins/porch/value", {"value": False})
+        assert_at_rest(killed.levels_driven())
+
+
+def assert_at_rest(driven: dict[int, list[int]]) -> None:
+    """All outputs were claimed, and none was driven at another level than that at which it is off."""
+    assert set(driven) >= {PUMP, RELAY, LAMP, PORCH}
+    assert set(driven[PUMP]) == {1}
+    assert {level for line in (RELAY, LAMP, PORCH) for level in driven[line]} == {0}

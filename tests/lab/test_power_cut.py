@@ -1,76 +1,109 @@
-"""The power goes at any write to the data disk: all that was acknowledged by then is there."""
+"""The power goes at any write to the data disk: all that was acknowledged by then is there, and nothing moves."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import random
-import shutil
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import config
-from piapi.app import create_app
-from piapi.clock import SystemClock
-from piapi.services.inspection import Inspection
-from piapi.storage.database import Database
-from tests.lab.conftest import Pi
-from tests.lab.writes import read_out
+from tests.lab.acknowledged import assert_kept, frames_captured
+from tests.lab.conftest import Pi, eventually
+from tests.lab.recovered import Recording, look_at_all
+from tests.lab.swapped import other_boots, started_on
+from tests.lab.tracing import DRIVES, Trace, traced
+from tests.lab.work import clock_is_right, worked
+from tests.lab.writes import Cut, CutDisks, writes_of
 
-PHOTOS, CUTS = 6, 12
+SECONDS, CUTS, BOOTS = 40.0, 500, 5
+FEW_SECONDS, FEW_CUTS = 30.0, 12
+PORCH = 17
+NEWEST = 20
+"""Commands that are asked for again in the guest, which takes its time."""
 
 
 @dataclass(frozen=True)
-class Acknowledged:
-    """A photo of which a client was told, and how long the disk's log was then."""
+class Recorded:
+    """A period of work, and at which writes it may be cut off."""
 
-    id: str
-    sha256: str
-    at: int
+    recording: Recording
+    during: range
+
+    def cuts(self, count: int) -> list[Cut]:
+        """So many, at as many different writes as there are."""
+        seed = secrets.randbits(32)
+        chance = random.Random(seed)
+        numbers = chance.sample(self.during, min(count, len(self.during)))
+        numbers += chance.choices(self.during, k=count - len(numbers))
+        print(f"{count} cuts at {len(set(numbers))} of {len(self.during)} writes, seed {seed}")  # noqa: T201
+        return sorted(Cut(number, chance.getrandbits(32)) for number in numbers)
 
 
-def settings(folder: Path) -> config.Settings:
-    """Those of the guest, with cameras that are here."""
-    cameras = {name: config.Camera(backend="simulated", width=640, height=480) for name in ("webcam", "front")}
-    return config.Settings(storage=config.Storage(path=folder, floor_bytes=0), cameras=cameras)
+def recorded(pi: Pi, seconds: float) -> Recorded:
+    """What it says in so many seconds."""
+    began = pi.disk.position()
+    with clock_is_right(pi):
+        period = worked(pi, seconds)
+    ended = max(told.at for told in period.told)
+    writes = list(writes_of(pi.disk.log))
+    during = [number for number, write in enumerate(writes) if began <= write.begins_at <= ended]
+    flushes = sum(writes[number].is_flush for number in during)
+    frames = [len(frames) for frames in period.frames.values()]
+    print(f"{len(during)} writes, {flushes} of them flushes; told: {dict(period.counts())}; frames: {frames}")  # noqa: T201
+    return Recorded(Recording(pi.disk.start, pi.disk.log, period, pi.token, writes), range(during[0], during[-1] + 1))
 
 
-def assert_kept(folder: Path, photos: list[Acknowledged]) -> None:
-    """piapi starts on what was left, has every photo whole, and finds no fault."""
-    app = create_app(settings(folder))
-    runtime = app.extensions["piapi"]
-    runtime.start()
-    try:
-        _, token = runtime.services.access.create_token("cut", role="admin")
-        client = app.test_client()
-        for photo in photos:
-            answer = client.get(f"/api/v1/photos/{photo.id}/file", headers={"Authorization": f"Bearer {token}"})
-            assert answer.status_code == 200, answer.data
-            assert hashlib.sha256(answer.data).hexdigest() == photo.sha256
-    finally:
-        runtime.close()
-    with contextlib.closing(Database(folder / "piapi.db")) as database:
-        database.open(migrate=False)
-        assert list(Inspection(database, folder, SystemClock()).faults(False)) == []
+def assert_all_kept(recording: Recording, cuts: Sequence[Cut]) -> None:
+    began = time.monotonic()
+    seen = list(look_at_all(recording, cuts))
+    took = time.monotonic() - began
+    checked = sum((one.checked for one in seen), Counter[str]())
+    print(f"{len(seen)} cuts in {took:.0f} s, {took / len(seen):.2f} s each; held against {dict(checked)}")  # noqa: T201
+    faults = [one for one in seen if one.fault]
+    assert not faults, f"{len(faults)} of {len(seen)} cuts; the first: {faults[0].cut}\n{faults[0].fault}"
+    assert sorted(one.cut for one in seen) == cuts
+    assert all(checked[kind] > len(cuts) for kind in ("Photo", "Frames", "Entry", "Command"))
+
+
+@pytest.fixture(scope="module")
+def work(pi: Pi, is_smoke: bool) -> Recorded:
+    return recorded(pi, FEW_SECONDS if is_smoke else SECONDS)
+
+
+@pytest.fixture
+def lines(pi: Pi) -> Iterator[Trace]:
+    """What is done to the lines while other boots may be."""
+    with clock_is_right(pi), other_boots(pi), traced(pi.guest, DRIVES) as trace:
+        yield trace
+
+
+def test_a_pi_that_boots_after_a_power_cut_goes_on_and_moves_nothing(
+    pi: Pi, work: Recorded, lines: Trace, tmp_path: Path
+) -> None:
+    """The guest's own kernel replays the journal of the disk, and its systemd starts piapi."""
+    record, disk = work.recording, tmp_path / "disk"
+    lapse = next(iter(record.period.frames))
+    disks = CutDisks(record.start, record.log, tmp_path / "base", record.writes)
+    for cut in Recorded(record, work.during[len(work.during) // BOOTS :]).cuts(BOOTS):
+        told = record.told_by(cut).newest(NEWEST)
+        disks.make(cut, disk)
+        lines.begin_anew()
+        with started_on(pi, disk):
+            eventually(pi.answers, "piapi answers")
+            captured = frames_captured(pi, lapse)
+            assert_kept(pi, told)
+            eventually(lambda captured=captured: frames_captured(pi, lapse) > captured, "the time-lapse goes on")
+            assert {level for levels in lines.levels_driven().values() for level in levels} == {0}
+            pi.ask("PUT", "pins/porch/value", {"value": True})
+            assert lines.levels_driven()[PORCH][-1] == 1, "this would not have seen it"
+            print(f"write {cut.writes - work.during[0]}: {dict(told.counts())}; {pi.guest.run('piapi fsck').strip()}")  # noqa: T201
 
 
 @pytest.mark.smoke
-def test_every_photo_that_was_acknowledged_outlives_a_power_cut(pi: Pi, tmp_path: Path) -> None:
-    began, kept = pi.disk.position(), []
-    for _ in range(PHOTOS):
-        photo = pi.ask("POST", "cameras/webcam/photos", {}, expected=201)
-        kept.append(Acknowledged(photo["id"], photo["sha256"], pi.disk.position()))
-    writes, chance = list(pi.disk.writes()), random.Random(4711)
-    during = [number for number, write in enumerate(writes) if write.begins_at >= began]
-    looked_for = 0
-    for cut in sorted(chance.sample(during, CUTS)):
-        disk, folder = tmp_path / "disk", tmp_path / "data"
-        pi.disk.after_cut(writes[:cut], disk, chance)
-        read_out(disk, folder)
-        by_then = [photo for photo in kept if photo.at <= writes[cut].begins_at]
-        assert_kept(folder, by_then)
-        looked_for += len(by_then)
-        shutil.rmtree(folder)
-    assert looked_for > CUTS
+def test_what_was_acknowledged_outlives_power_cuts(work: Recorded, is_smoke: bool) -> None:
+    assert_all_kept(work.recording, work.cuts(FEW_CUTS if is_smoke else CUTS))

@@ -3,21 +3,24 @@
 QEMU's `blklogwrites` writes the format of Linux' dm-log-writes (its admin-guide, device-mapper/log-writes.rst):
 a super block, then for each write one padded header and its data. Killing QEMU would lose no write that the guest has
 made, so it shows nothing; leaving out what came after the last flush does.
+
+An entry's place is that of the write's end, and a flush's is that of its beginning: QEMU is told to pass none on to the
+host (`no-flush`), so nothing can end between a flush's beginning and its entry. What stands before a flush had
+therefore ended when it was asked for, and is durable; what stands behind it is promised by nobody.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import struct
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from tests.lab.guest import Guest
-from tests.lab.image import sh
+from tests.lab.image import LabError, sh
 
 SECTOR = 512
 MAGIC = 0x6A736677736872
@@ -27,7 +30,7 @@ SIZE = "192M"
 _SUPER, _ENTRY = struct.Struct("<QQQI"), struct.Struct("<QQQQ")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Write:
     """One entry: where it goes in sectors, where in the log its data is, and whether it is a flush."""
 
@@ -46,6 +49,100 @@ class Write:
         """Whether all before it is durable once it is done."""
         return bool(self.flags & FLUSH)
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether it is, once it is done (FUA); that says nothing of those before it."""
+        return bool(self.flags & FUA)
+
+    @property
+    def is_discard(self) -> bool:
+        return bool(self.flags & DISCARD)
+
+
+def writes_of(log: Path) -> Iterator[Write]:
+    """All that were done, in their order."""
+    size, at = log.stat().st_size, SECTOR
+    with log.open("rb") as file:
+        magic, _, _, sector_size = _SUPER.unpack(file.read(_SUPER.size))
+        assert (magic, sector_size) == (MAGIC, SECTOR)
+        while at + SECTOR <= size:
+            file.seek(at)
+            sector, sectors, flags, _ = _ENTRY.unpack(file.read(_ENTRY.size))
+            data_at = at + SECTOR
+            at = data_at + (0 if flags & DISCARD else sectors * SECTOR)
+            if at <= size:
+                yield Write(sector, sectors, flags, data_at)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cut:
+    """The power goes when so many writes were done. What became of those since the last flush hangs on the seed."""
+
+    writes: int
+    seed: int
+
+
+class CutDisks:
+    """The disks that cuts leave, made one after the other: a base goes on with the log, and is never made anew."""
+
+    def __init__(self, start: Path, log: Path, base: Path, writes: Sequence[Write]) -> None:
+        """`start`: the disk before the first of all `writes`; `base`: where a copy of it may grow."""
+        self._log, self._base, self._writes = log, base, writes
+        self._applied = 0
+        copy(start, base)
+
+    def make(self, cut: Cut, path: Path) -> None:
+        """One of them. Its cut is not before the one of the call before."""
+        flushed = self.flushed_by(cut)
+        with self._log.open("rb") as log:
+            with self._base.open("r+b") as base:
+                for write in self._writes[self._applied : flushed]:
+                    apply(write, range(write.sectors), log, base)
+            assert self._applied <= flushed, "cuts have to come in their order"
+            self._applied = flushed
+            copy(self._base, path)
+            with path.open("r+b") as disk:
+                for write, sectors in left_of(self._writes[flushed : cut.writes], random.Random(cut.seed)):
+                    apply(write, sectors, log, disk)
+
+    def flushed_by(self, cut: Cut) -> int:
+        """How many writes are durable."""
+        return next((number for number in range(cut.writes, 0, -1) if self._writes[number - 1].is_flush), 0)
+
+
+def left_of(pending: Sequence[Write], chance: random.Random) -> Iterator[tuple[Write, Sequence[int]]]:
+    """What is there of writes that no flush has followed, in the order in which to apply them: sectors of each.
+
+    Each may be lost, or whole, or torn: a disk promises to write a sector at once, and nothing of more than one. In
+    whatever order a disk works, a sector is then what one of these writes, or none, has made of it. Now and then all
+    of them are lost, or all are there.
+    """
+    fate = chance.choice(("lost", "whole", "any", "any"))
+    for write in pending:
+        kind = chance.choice(("lost", "whole", "torn")) if fate == "any" else fate
+        if write.is_durable or kind == "whole":
+            yield write, range(write.sectors)
+        elif kind == "torn":
+            yield write, [sector for sector in range(write.sectors) if chance.random() < 0.5]
+
+
+def apply(write: Write, sectors: Sequence[int], log: BinaryIO, disk: BinaryIO) -> None:
+    """Write those sectors of it that are named, from 0."""
+    log.seek(write.data_at)
+    data = bytes(write.sectors * SECTOR) if write.is_discard else log.read(write.sectors * SECTOR)
+    if len(sectors) == write.sectors:
+        disk.seek(write.sector * SECTOR)
+        disk.write(data)
+        return
+    for sector in sectors:
+        disk.seek((write.sector + sector) * SECTOR)
+        disk.write(data[sector * SECTOR : (sector + 1) * SECTOR])
+
+
+def copy(disk: Path, path: Path) -> None:
+    """With its holes."""
+    sh("cp", "--sparse=auto", disk, path)
+
 
 class LoggedDisk:
     """An empty ext4 of `SIZE` in a folder, and the log of all that is written to it."""
@@ -53,8 +150,8 @@ class LoggedDisk:
     def __init__(self, folder: Path) -> None:
         self.start, self.log = folder / "data.start", folder / "data.log"
         self._disk = folder / "data.raw"
-        sh("mke2fs", "-q", "-t", "ext4", self.start, SIZE)
-        shutil.copy(self.start, self._disk)
+        sh("mke2fs", "-q", "-t", "ext4", "-b", "4096", self.start, SIZE)  # blocks as on a Pi's card
+        copy(self.start, self._disk)
         self.log.touch()
 
     def plug_into(self, guest: Guest) -> None:
@@ -62,8 +159,8 @@ class LoggedDisk:
         guest.monitor.call(
             "blockdev-add",
             **{"driver": "blklogwrites", "node-name": "data", "log-sector-size": SECTOR},
-            file={"driver": "file", "filename": str(self._disk)},
-            log={"driver": "file", "filename": str(self.log)},
+            file={"driver": "file", "filename": str(self._disk), "cache": {"no-flush": True}},
+            log={"driver": "file", "filename": str(self.log), "cache": {"no-flush": True}},
         )
         guest.monitor.call("device_add", driver="scsi-hd", drive="data", bus="scsi.0")
         guest.run("udevadm settle; test -b /dev/sda")
@@ -72,43 +169,11 @@ class LoggedDisk:
         """Bytes of log: all that is acknowledged now was written, and flushed, before."""
         return self.log.stat().st_size
 
-    def writes(self) -> Iterator[Write]:
-        """All so far, in the order in which they were done."""
-        with self.log.open("rb") as log:
-            magic, _, _, sector_size = _SUPER.unpack(log.read(_SUPER.size))
-            assert (magic, sector_size) == (MAGIC, SECTOR)
-            size, at = self.position(), SECTOR
-            while at + SECTOR <= size:
-                log.seek(at)
-                sector, sectors, flags, _ = _ENTRY.unpack(log.read(_ENTRY.size))
-                data_at = at + SECTOR
-                at = data_at + (0 if flags & DISCARD else sectors * SECTOR)
-                if at <= size:
-                    yield Write(sector, sectors, flags, data_at)
-
-    def after_cut(self, writes: list[Write], path: Path, chance: random.Random) -> None:
-        """The disk when the power goes after these: what came since the last flush may be lost, or be there in part."""
-        flushed = max((number for number, write in enumerate(writes) if write.is_flush), default=-1)
-        pending = [write for write in writes[flushed + 1 :] if chance.random() < 0.5 or write.flags & FUA]
-        chance.shuffle(pending)
-        shutil.copy(self.start, path)
-        with self.log.open("rb") as log, path.open("r+b") as disk:
-            for write in [*writes[: flushed + 1], *pending]:
-                apply(write, log, disk)
-
-
-def apply(write: Write, log: BinaryIO, disk: BinaryIO) -> None:
-    disk.seek(write.sector * SECTOR)
-    if write.flags & DISCARD:
-        disk.write(bytes(write.sectors * SECTOR))
-    else:
-        log.seek(write.data_at)
-        disk.write(log.read(write.sectors * SECTOR))
-
 
 def read_out(disk: Path, folder: Path) -> None:
     """All files of an ext4 that was not unmounted: its journal is replayed first, as a mount would."""
-    done = os.waitstatus_to_exitcode(os.system(f"e2fsck -fy {disk} >{folder}.e2fsck 2>&1"))  # noqa: S605
-    assert done in (0, 1), Path(f"{folder}.e2fsck").read_text()
+    done = subprocess.run(("e2fsck", "-fy", disk), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode not in (0, 1):
+        raise LabError(f"e2fsck ended with {done.returncode} and printed\n{done.stdout.decode(errors='replace')}")
     folder.mkdir()
     sh("debugfs", "-R", f"rdump / {folder}", disk)
