@@ -154,7 +154,8 @@ def at_a_terminal(service: Service) -> Iterator[tuple[subprocess.Popen[bytes], i
     said = service.folder / "said"
     with said.open("wb") as file:
         process = subprocess.Popen(
-            [BIN / "piapi", "selftest", "--report", "report.md"],
+            # Whoever runs these tests in the background ignores Ctrl-C, and what is started inherits that.
+            ["env", "--default-signal=INT", BIN / "piapi", "selftest", "--report", "report.md"],
             env={**variables(service.folder), "PYTHONFAULTHANDLER": "1"},
             cwd=service.folder,
             stdin=there,
