@@ -1,4 +1,5 @@
-"""A stand-in for the `lgpio` module on a chip that outlives its handles, written from lgpio's documentation.
+"""A stand-in for the `lgpio` module, and for the kernel's own interface to inputs, on a chip that outlives its handles:
+written from lgpio's documentation and linux/gpio.h.
 
 Every call that would reach the chip is recorded, with the level of its line before and after. As Raspberry Pi OS does,
 it keeps the level of a line that is freed or whose owner is dead. What lgpio does and one might not expect is done here
@@ -8,16 +9,20 @@ too: claiming an output that is an output already does nothing, and to write a l
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from piapi.lines.edges import EVENT, RISING
 
 SET_PULL_UP, SET_PULL_DOWN, SET_PULL_NONE = 32, 64, 128
 _USED, _IS_OUT = 1, 1 << 1
@@ -46,15 +51,16 @@ class Line:
     driven: bool = False
     outside: bool | None = None
     flags: int = 0
-    owner: int | None = None
+    pull: str | None = None
+    """Of one that is an input of the kernel's own interface."""
+    owner: object = None
     pulses: tuple[float, float] | None = None
-    debounce_us: int = 0
 
     @property
     def level(self) -> bool:
         if self.is_output:
             return self.driven
-        return self.outside if self.outside is not None else bool(self.flags & SET_PULL_UP)
+        return self.outside if self.outside is not None else bool(self.flags & SET_PULL_UP) or self.pull == "up"
 
 
 @dataclass
@@ -75,10 +81,11 @@ class Chip:
 
     lines: dict[int, Line] = field(default_factory=lambda: {number: Line() for number in range(54)})
     calls: list[Call] = field(default_factory=list)
-    handles: set[int] = field(default_factory=set)
-    callbacks: dict[int, Callable[..., None]] = field(default_factory=dict)
+    handles: set[object] = field(default_factory=set)
+    listeners: dict[int, int] = field(default_factory=dict)
+    """Where edges of a line are written to."""
     fails: str | None = None
-    """Words of an error that every call raises from now on."""
+    """Words of an error that every call of lgpio raises from now on."""
 
     def edges(self, line: int) -> list[bool]:
         return [call.after for call in self.calls if call.line == line and call.before != call.after]
@@ -89,16 +96,32 @@ class Chip:
     def kill_owners(self) -> None:
         """As SIGKILL: handles are closed, levels stay. Pulses stop where they are."""
         self.handles.clear()
-        self.callbacks.clear()
+        for number in list(self.listeners):
+            self.stop_listening(number)
         for line in self.lines.values():
             line.owner = line.pulses = None
 
     def drive(self, number: int, level: bool) -> None:
         line = self.lines[number]
         before, line.outside = line.level, level
-        if line.level != before and number in self.callbacks:
-            steady_at = time.monotonic_ns() + 1000 * line.debounce_us
-            self.callbacks[number](0, number, int(line.level), steady_at)
+        if line.level != before:
+            self.tell(number, line.level, time.monotonic_ns())
+
+    def tell(self, number: int, level: bool, at_ns: int) -> None:
+        """Of an edge, to whom that concerns."""
+        if number in self.listeners:
+            os.write(self.listeners[number], EVENT.pack(at_ns, RISING if level else RISING + 1))
+
+    def stop_listening(self, number: int) -> None:
+        os.close(self.listeners.pop(number))
+
+    def act(self, name: str, number: int, act: Callable[[Line], object]) -> None:
+        """Do it, and record it."""
+        line = self.lines[number]
+        before = line.level
+        act(line)
+        os.close(descriptor := os.dup(0))
+        self.calls.append(Call(name, number, before, line.level, descriptor))
 
 
 def module(chip: Chip) -> ModuleType:
@@ -113,18 +136,14 @@ def module(chip: Chip) -> ModuleType:
             raise error(chip.fails)
         if number not in chip.lines:
             fail(-73)
-        line = chip.lines[number]
-        if line.owner not in (None, handle):
+        if chip.lines[number].owner not in (None, handle):
             fail(-79)
-        before = line.level
-        act(line)
-        os.close(descriptor := os.dup(0))
-        chip.calls.append(Call(name, number, before, line.level, descriptor))
+        chip.act(name, number, act)
 
     def gpiochip_open(number: int) -> int:
         if number != 0:
             fail(-78)
-        handle = max(chip.handles, default=0) + 1
+        handle = len(chip.calls) + len(chip.handles) + 1
         chip.handles.add(handle)
         return handle
 
@@ -148,18 +167,11 @@ def module(chip: Chip) -> ModuleType:
 
         call("claim_input", handle, number, act)
 
-    def gpio_claim_alert(handle: int, number: int, eFlags: int, lFlags: int = 0) -> None:  # noqa: N803
-        def act(line: Line) -> None:
-            line.owner, line.is_output, line.flags = handle, False, lFlags
-
-        call("claim_alert", handle, number, act)
-
     def gpio_free(handle: int, number: int) -> None:
         def act(line: Line) -> None:
             if line.owner is None:
                 fail(-80)
             line.owner = line.pulses = None
-            chip.callbacks.pop(number, None)
 
         call("free", handle, number, act)
 
@@ -178,9 +190,6 @@ def module(chip: Chip) -> ModuleType:
         line = chip.lines[number]
         return line.flags | (_IS_OUT if line.is_output else 0) | (_USED if line.owner is not None else 0)
 
-    def gpio_set_debounce_micros(handle: int, number: int, micros: int) -> None:
-        chip.lines[number].debounce_us = micros
-
     def tx_pwm(handle: int, number: int, hertz: float, percent: float, *rest: int) -> None:
         def act(line: Line) -> None:
             if not hertz:
@@ -195,20 +204,9 @@ def module(chip: Chip) -> ModuleType:
 
         call("tx_pwm", handle, number, act)
 
-    class Callback:
-        def __init__(self, number: int) -> None:
-            self._number = number
-
-        def cancel(self) -> None:
-            chip.callbacks.pop(self._number, None)
-
-    def callback(handle: int, number: int, edge: int, func: Callable[..., None]) -> Callback:
-        chip.callbacks[number] = func
-        return Callback(number)
-
-    for function in (gpiochip_open, gpiochip_close, gpio_claim_output, gpio_claim_input, gpio_claim_alert, gpio_free):
+    for function in (gpiochip_open, gpiochip_close, gpio_claim_output, gpio_claim_input, gpio_free):
         setattr(lgpio, function.__name__, function)
-    for function in (gpio_write, gpio_read, gpio_get_mode, gpio_set_debounce_micros, tx_pwm, callback):
+    for function in (gpio_write, gpio_read, gpio_get_mode, tx_pwm):
         setattr(lgpio, function.__name__, function)
     constants = {"SET_PULL_UP": SET_PULL_UP, "SET_PULL_DOWN": SET_PULL_DOWN, "SET_PULL_NONE": SET_PULL_NONE}
     constants |= {"RISING_EDGE": 1, "FALLING_EDGE": 2, "BOTH_EDGES": 3, "GPIO_BUSY": -79}
@@ -216,15 +214,45 @@ def module(chip: Chip) -> ModuleType:
     return lgpio
 
 
-class _NodeOfTheChip:
-    """What stands for /dev/gpiochip0."""
+class Node:
+    """/dev/gpiochip0 of a chip, opened (piapi.lines.chip.GpioChip)."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, chip: Chip, number: int) -> None:
         if number != 0:
             raise FileNotFoundError(2, "No such file or directory", f"/dev/gpiochip{number}")
+        self._chip = chip
+        self._descriptors: dict[int, int] = {}
+        chip.handles.add(self)
+
+    def claim_input(self, number: int, pull: str) -> int:
+        def act(line: Line) -> None:
+            if line.owner is not None:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            line.owner, line.is_output, line.pull = self, False, pull
+
+        self._chip.act("claim_input", number, act)
+        self._descriptors[number], self._chip.listeners[number] = os.pipe()
+        return self._descriptors[number]
+
+    def level(self, number: int) -> bool:
+        assert number in self._descriptors
+        if self._chip.fails:
+            raise OSError(errno.EIO, self._chip.fails)
+        return self._chip.lines[number].level
+
+    def free(self, number: int) -> None:
+        def act(line: Line) -> None:
+            if line.owner is self:
+                line.owner = None
+                self._chip.stop_listening(number)
+
+        self._chip.act("free", number, act)
+        os.close(self._descriptors.pop(number))
 
     def close(self) -> None:
-        pass
+        for number in list(self._descriptors):
+            self.free(number)
+        self._chip.handles.discard(self)
 
 
 @contextlib.contextmanager
@@ -233,7 +261,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chip]:
     chip = Chip()
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "lgpio", module(chip))
-        patch.setattr("piapi.lines.chip.GpioChip", _NodeOfTheChip)
+        patch.setattr("piapi.lines.chip.GpioChip", partial(Node, chip))
         patch.setattr("piapi.lines.chip.find", lambda: 0)
         patch.setattr("gpiozero.pins.local.get_pi_revision", lambda: 0xA020D3)
         patch.setenv("LG_WD", "/nowhere")

@@ -77,6 +77,8 @@ def lgpio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
         yield Subject(another(), chip.drive, another, chip.edges, chip.kill_owners)
         chip.fails = None
         chip.kill_owners()
+        for made in boards:
+            made.close()
 
 
 class UntakenPin(MockPWMPin):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import resource
 import struct
 import subprocess
@@ -21,12 +22,14 @@ from piapi.clock import SystemClock
 from piapi.errors import BoardUnavailable, LineBusy, LineRefused
 from piapi.hardware.gpio_lgpio import LgpioBoard
 from piapi.lines import chip as kernel
+from piapi.lines import edges
 from piapi.lines.descriptors import INPUTS, OUTPUTS, end_of_numbers
 from tests import fake_lgpio
 from tests.fake_lgpio import Chip
 from tests.requirements import require
 
 CLOCK = SystemClock()
+PATIENCE_S = 20.0
 
 
 @pytest.fixture
@@ -63,9 +66,8 @@ def test_lines_are_let_go_before_cameras_when_the_process_is_killed(chip: Chip, 
     board.claim_output(17, True)
     board.claim_input(18, "up", 0.01, ignore)
     with open(os.devnull) as camera:  # noqa: PTH123
-        output, *inputs = [end_of_numbers() - call.descriptor for call in chip.calls]
-        assert 0 < output <= OUTPUTS < min(inputs)
-        assert max(inputs) <= INPUTS < end_of_numbers() - camera.fileno()
+        output, heard = [end_of_numbers() - call.descriptor for call in chip.calls]
+        assert 0 < output <= OUTPUTS < heard <= INPUTS < end_of_numbers() - camera.fileno()
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     board.release(17)
     board.claim_output(17, True)
@@ -131,14 +133,13 @@ def test_gpiozeros_own_pin_would_click(chip: Chip) -> None:
     assert chip.edges(17) == [False, True, False]
 
 
-def test_an_input_is_claimed_once_for_its_level_and_once_for_its_edges(chip: Chip, board: LgpioBoard) -> None:
-    board.claim_input(17, "up", 0.05, ignore)
-    assert chip.names(17) == ["claim_input", "claim_alert"]
-    assert chip.lines[17].flags == fake_lgpio.SET_PULL_UP
-    assert chip.lines[17].debounce_us == 50_000
+def test_an_input_takes_one_call_to_claim_and_one_to_give_back(chip: Chip, board: LgpioBoard) -> None:
+    board.claim_input(17, "none", 0.05, ignore)
+    assert chip.names(17) == ["claim_input"]
+    assert chip.lines[17].pull == "floating"
     board.release(17)
-    assert chip.names(17) == ["claim_input", "claim_alert", "free"]
-    assert chip.callbacks == {}
+    assert chip.names(17) == ["claim_input", "free"]
+    assert chip.listeners == {}
 
 
 def test_pwm_is_sent_between_0_and_1_alone(chip: Chip, board: LgpioBoard) -> None:
@@ -205,21 +206,65 @@ def test_what_failed_half_way_is_given_back(chip: Chip, board: LgpioBoard, monke
 # Edges ----------------------------------------------------------------------------------------------------------------
 
 
+class Told:
+    """Takes edges: their levels and times."""
+
+    def __init__(self) -> None:
+        self.queue: queue.SimpleQueue[tuple[bool, float]] = queue.SimpleQueue()
+
+    def __call__(self, line: int, level: bool, at: float) -> None:
+        self.queue.put((level, at))
+
+    def next(self) -> tuple[bool, float]:
+        return self.queue.get(timeout=PATIENCE_S)
+
+
 def test_the_time_of_a_debounced_edge_is_when_the_line_moved(chip: Chip, board: LgpioBoard) -> None:
-    told = []
-    board.claim_input(17, "up", 5.0, lambda line, level, at: told.append(at))
+    told, debounce_s = Told(), 0.2
+    board.claim_input(17, "up", debounce_s, told)
     before = CLOCK.monotonic()
-    chip.drive(17, False)  # dated 5 s later
-    assert before - 0.05 <= told[0] <= CLOCK.monotonic()
+    chip.drive(17, False)
+    after = CLOCK.monotonic()
+    level, at = told.next()
+    assert not level and before <= at <= after and CLOCK.monotonic() >= before + debounce_s
 
 
-def test_a_time_of_another_clock_is_not_believed(chip: Chip, board: LgpioBoard) -> None:
-    told = []
-    board.claim_input(17, "up", 0.0, lambda line, level, at: told.append(at))
-    before = CLOCK.monotonic()
-    for ticks in (time.time_ns(), 0):
-        chip.callbacks[17](0, 17, 0, ticks)
-    assert all(before <= at <= CLOCK.monotonic() for at in told)
+@pytest.mark.parametrize("debounce_s", [0.0, 0.01])
+def test_a_time_of_another_clock_is_not_believed(chip: Chip, board: LgpioBoard, debounce_s: float) -> None:
+    told = Told()
+    board.claim_input(17, "up", debounce_s, told)
+    for level, ticks in ((False, time.time_ns()), (True, 0)):
+        before = CLOCK.monotonic()
+        chip.tell(17, level, ticks)
+        assert before <= told.next()[1] <= CLOCK.monotonic()
+
+
+def test_what_bounces_is_told_once_and_what_is_back_not_at_all(chip: Chip, board: LgpioBoard) -> None:
+    told = Told()
+    board.claim_input(17, "up", 0.05, told)
+    board.claim_input(18, "up", 0.0, told)
+    for level in (False, True) * 20:
+        chip.drive(17, level)
+    for level in (False, True, False, True, False):
+        chip.drive(17, level)
+    assert told.next()[0] is False
+    chip.drive(18, False)
+    assert told.next()[0] is False and told.queue.empty()
+
+
+def test_a_chip_that_is_gone_keeps_nothing_busy(chip: Chip, board: LgpioBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor whose chip is gone is ready for ever."""
+    told = Told()
+    board.claim_input(17, "up", 0.0, told)
+    board.claim_input(18, "up", 0.0, told)
+    reads = []
+    read = os.read
+    monkeypatch.setattr(edges.os, "read", lambda *arguments: reads.append(arguments) or read(*arguments))
+    chip.stop_listening(17)
+    for level in (False, True, False):
+        chip.drive(18, level)
+        assert told.next()[0] is level
+    assert len(reads) <= 4
 
 
 def test_a_pull_against_the_boards_own_resistor_is_refused(chip: Chip, board: LgpioBoard) -> None:
@@ -362,24 +407,47 @@ int main(void) {
     request.config.attrs[0].attr.id = GPIO_V2_LINE_ATTR_ID_OUTPUT_VALUES;
     request.config.attrs[0].attr.values = 1;
     fwrite(&request, sizeof request, 1, stdout);
-    request.fd = 0x01020304;
-    unsigned numbers[] = {GPIO_V2_GET_LINE_IOCTL, GPIO_GET_CHIPINFO_IOCTL, sizeof(struct gpiochip_info),
-                          (unsigned)((char *)&request.fd - (char *)&request)};
+
+    memset(&request, 0, sizeof request);
+    request.offsets[0] = 24;
+    strcpy(request.consumer, "piapi");
+    request.num_lines = 1;
+    request.event_buffer_size = 256;
+    request.config.flags = GPIO_V2_LINE_FLAG_INPUT | GPIO_V2_LINE_FLAG_EDGE_RISING | GPIO_V2_LINE_FLAG_EDGE_FALLING |
+                           GPIO_V2_LINE_FLAG_BIAS_PULL_UP;
+    fwrite(&request, sizeof request, 1, stdout);
+    request.config.flags ^= GPIO_V2_LINE_FLAG_BIAS_PULL_UP ^ GPIO_V2_LINE_FLAG_BIAS_PULL_DOWN;
+    fwrite(&request, sizeof request, 1, stdout);
+    request.config.flags ^= GPIO_V2_LINE_FLAG_BIAS_PULL_DOWN ^ GPIO_V2_LINE_FLAG_BIAS_DISABLED;
+    fwrite(&request, sizeof request, 1, stdout);
+
+    struct gpio_v2_line_event event;
+    memset(&event, 0, sizeof event);
+    event.timestamp_ns = 12345678901234567ull;
+    event.id = GPIO_V2_LINE_EVENT_RISING_EDGE;
+    fwrite(&event, sizeof event, 1, stdout);
+    struct gpio_v2_line_values values = {.bits = 2, .mask = 1};
+    fwrite(&values, sizeof values, 1, stdout);
+
+    unsigned numbers[] = {GPIO_V2_GET_LINE_IOCTL, GPIO_V2_LINE_GET_VALUES_IOCTL, GPIO_GET_CHIPINFO_IOCTL,
+                          sizeof(struct gpiochip_info), (unsigned)((char *)&request.fd - (char *)&request)};
     fwrite(numbers, sizeof numbers, 1, stdout);
     return 0;
 }
 """
 
 
-def test_the_guards_request_is_what_the_kernel_reads(tmp_path: Path) -> None:
+def test_what_is_asked_of_the_kernel_is_what_it_reads(tmp_path: Path) -> None:
     compiler = require("gcc")
     source, program = tmp_path / "layout.c", tmp_path / "layout"
     source.write_text(LAYOUT)
     subprocess.run([compiler, "-o", program, source], check=True, timeout=60)
     said = subprocess.run([program], capture_output=True, check=True, timeout=20).stdout
-    assert said[:-16] == bytes(kernel.request_of(23, True, b"piapi guard"))
-    numbers = (kernel._GET_LINE, kernel._GET_CHIPINFO, kernel._CHIPINFO.size, kernel._FD_AT)
-    assert struct.unpack("=4I", said[-16:]) == numbers
+    inputs = [bytes(kernel.input_request_of(24, pull, b"piapi")) for pull in ("up", "down", "floating")]
+    event = edges.EVENT.pack(12345678901234567, edges.RISING)
+    numbers = (kernel._GET_LINE, kernel._GET_VALUES, kernel._GET_CHIPINFO, kernel._CHIPINFO.size, kernel._FD_AT)
+    expected = [bytes(kernel.request_of(23, True, b"piapi guard")), *inputs, event, kernel._VALUES.pack(2, 1)]
+    assert said == b"".join((*expected, struct.pack("=5I", *numbers)))
 
 
 def test_the_chip_of_the_header_is_found_by_its_label(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 gpiozero's own pin claims every line as an input, then as an output at 0, and only then writes the level that was asked
 for: an active-low relay clicks at each start. When it is closed it claims the line as an input, which drops what was to
-be kept. Here a line is claimed once, as what it is for and at its level, and is given back as it is.
+be kept. Here a line is claimed once, as what it is for and at its level, and is given back as it is. Inputs are claimed
+from the kernel itself: lgpio would look for their edges 2,000 times a second (`piapi.lines.edges`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +19,8 @@ from gpiozero.pins.lgpio import LGPIOFactory, LGPIOPin
 
 from piapi.errors import BoardUnavailable, LineBusy, PiApiError
 from piapi.hardware.gpio_claims import taken
-
-_PULLS = {"up": lgpio.SET_PULL_UP, "down": lgpio.SET_PULL_DOWN, "floating": lgpio.SET_PULL_NONE}
+from piapi.lines import chip as kernel
+from piapi.lines.edges import Edges
 
 _USED = 1
 """Bit of lgpio's gpio_get_mode()."""
@@ -31,9 +33,9 @@ class Pin(LGPIOPin):
     def __init__(self, factory: Any, info: Any) -> None:
         super(LGPIOPin, self).__init__(factory, info)  # not LGPIOPin's own, which claims
         self._pwm: tuple[float, float] | None = None
-        self._bounce: int | None = None
-        self._callback: Any = None
+        self._bounce = 0
         self._edges = lgpio.BOTH_EDGES
+        self._input: int | None = None
         self._is_sending = False
 
     @property
@@ -46,25 +48,33 @@ class Pin(LGPIOPin):
         lgpio.gpio_claim_output(self.factory._handle, self._number, int(bool(state)))
 
     def input_with_pull(self, pull: str) -> None:
-        """An input with this pull, in one call."""
-        lgpio.gpio_claim_input(self.factory._handle, self._number, _PULLS[pull])
+        """An input with this pull, and its edges from now on, in one call."""
+        self._input = self.factory.inputs.claim_input(self._number, pull)
 
     def close(self) -> None:
         """Given back as it is."""
-        self._cancel()
-        lgpio.gpio_free(self.factory._handle, self._number)
+        if self._input is None:
+            lgpio.gpio_free(self.factory._handle, self._number)
+            return
+        self._disable_event_detect()
+        self._input = None
+        self.factory.inputs.free(self._number)
+
+    def _get_state(self) -> Any:
+        return super()._get_state() if self._input is None else self.factory.inputs.level(self._number)
+
+    def _set_bounce(self, value: float | None) -> None:
+        """Microseconds, as gpiozero's own pin keeps it."""
+        self._bounce = round((value or 0) * 1e6)
+
+    def _enable_event_detect(self) -> None:
+        self.factory.edges.listen(self._input, self._get_state(), 1000 * self._bounce, self._moved)
 
     def _disable_event_detect(self) -> None:
-        self._cancel()
+        self.factory.edges.forget(self._input)
 
-    def _cancel(self) -> None:
-        if self._callback is not None:
-            self._callback.cancel()
-            self._callback = None
-
-    def _call_when_changed(self, chip: int, gpio: int, level: int, ticks: int) -> None:
-        """lgpio dates an edge when it was steady for the debounce time; told is when it became so."""
-        super()._call_when_changed(chip, gpio, level, ticks - 1000 * (self._bounce or 0))
+    def _moved(self, level: bool, at_ns: int) -> None:
+        super(LGPIOPin, self)._call_when_changed(at_ns / 1e9, level)
 
     def _set_frequency(self, value: float | None) -> None:
         """Pulses from now on, once there is a state between 0 and 1; None ends them, at whatever level."""
@@ -96,6 +106,14 @@ class Factory(LGPIOFactory):
         super().__init__(chip)
         self.pins: dict[Any, Any] = {}  # not those of the class, which all factories share
         self.pin_class = Pin
+        self.inputs = kernel.GpioChip(chip)
+        self.edges = Edges()
+
+    def close(self) -> None:
+        """Give the chip back."""
+        super().close()
+        self.edges.close()
+        self.inputs.close()
 
 
 @contextlib.contextmanager
@@ -109,6 +127,10 @@ def explained(line: int | None = None) -> Iterator[None]:
         if line is not None and error.value == lgpio.error_text(lgpio.GPIO_BUSY):
             raise LineBusy(taken(line)) from None
         raise BoardUnavailable(f"The GPIO chip failed: {error.value}.") from None
+    except OSError as error:
+        if line is not None and error.errno == errno.EBUSY:
+            raise LineBusy(taken(line)) from None
+        raise BoardUnavailable(f"The GPIO chip failed: {error.strerror}.") from None
     except GPIOZeroError as error:
         raise BoardUnavailable(f"gpiozero failed: {error}.") from None
     except Exception as error:  # noqa: BLE001 — one pin must not end photos and all other pins

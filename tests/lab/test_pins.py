@@ -33,6 +33,21 @@ signal.pause()
 """Another process that has the lamp's line."""
 
 
+REST_S, MOST_WAKES_A_SECOND = 10, 100
+"""lgpio's thread for pulses is half of them, whether there are any or not."""
+
+SWITCHES = """
+import glob, sys, time
+pid, seconds = sys.argv[1:]
+def switches():
+    text = "".join(open(path).read() for path in glob.glob(f"/proc/{pid}/task/*/status"))
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("voluntary_ctxt"))
+before = switches()
+time.sleep(float(seconds))
+print(switches() - before)
+"""
+
+
 @pytest.mark.smoke
 def test_an_output_is_what_the_kernel_says(pi: Pi) -> None:
     for value in (True, False, True, False):
@@ -72,6 +87,14 @@ def test_a_line_that_another_has_is_unavailable_until_it_lets_go(pi: Pi) -> None
     eventually(lambda: pi.call("PUT", "pins/lamp/value", {"value": True})[0] == 200, "the lamp works")
     assert pi.level(LAMP)
     pi.ask("PUT", "pins/lamp/value", {"value": False})
+
+
+def test_a_service_that_waits_for_inputs_rests(pi: Pi) -> None:
+    """A processor that is woken all the time does not sleep: it draws power, and is warm."""
+    eventually(pi.answers, "piapi answers")
+    switches = int(pi.guest.run(f"python3 -c {shlex.quote(SWITCHES)} {pi.worker()} {REST_S}"))
+    print(f"{switches / REST_S:.0f} wakes a second")  # noqa: T201
+    assert switches <= MOST_WAKES_A_SECOND * REST_S
 
 
 @pytest.fixture
