@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.guest import Guest, booted, pause
+from tests.lab.guest import Guest, booted, pause_after
 from tests.lab.image import HERE, image
 from tests.lab.writes import LoggedDisk
 from tests.service import Answer, exchange
@@ -40,10 +40,11 @@ TIMEOUT_S = 1800
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
     """What `condition` answers, once that is true."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        pause(0.2)
+        waited_s = time.monotonic() - began
+        assert waited_s < seconds, f"not within {seconds:.0f} s: {what}"
+        pause_after(waited_s)
     return found
 
 
@@ -101,8 +102,8 @@ class Pi:
 
     def worker(self) -> int:
         """Its child that serves; 0 while there is none."""
-        main = self.main()
-        children = self.guest.run(f"cat /proc/{main}/task/{main}/children").split() if main else []
+        main = "$(systemctl show --property MainPID --value piapi)"
+        children = self.guest.run(f"main={main}; cat /proc/$main/task/$main/children 2>/dev/null || true").split()
         return int(children[-1]) if children else 0
 
 
