@@ -74,7 +74,8 @@ class Pin(LGPIOPin):
         self.factory.edges.forget(self._input)
 
     def _moved(self, level: bool, at_ns: int) -> None:
-        super(LGPIOPin, self)._call_when_changed(at_ns / 1e9, level)
+        if (changed := self.when_changed) is not None:  # its line may have been given back a moment ago
+            changed(at_ns / 1e9, level)
 
     def _set_frequency(self, value: float | None) -> None:
         """Pulses from now on, once there is a state between 0 and 1; None ends them, at whatever level."""
@@ -103,17 +104,20 @@ class Factory(LGPIOFactory):
     """The pins of one chip."""
 
     def __init__(self, chip: int) -> None:
-        super().__init__(chip)
-        self.pins: dict[Any, Any] = {}  # not those of the class, which all factories share
-        self.pin_class = Pin
-        self.inputs = kernel.GpioChip(chip)
-        self.edges = Edges()
+        with contextlib.ExitStack() as opened:
+            self.inputs = kernel.GpioChip(chip)
+            opened.callback(self.inputs.close)
+            self.edges = Edges()
+            opened.callback(self.edges.close)
+            super().__init__(chip)
+            self.pins: dict[Any, Any] = {}  # not those of the class, which all factories share
+            self.pin_class = Pin
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Give the chip back."""
-        super().close()
-        self.edges.close()
-        self.inputs.close()
+        with self._opened:
+            super().close()
 
 
 @contextlib.contextmanager
@@ -130,7 +134,7 @@ def explained(line: int | None = None) -> Iterator[None]:
     except OSError as error:
         if line is not None and error.errno == errno.EBUSY:
             raise LineBusy(taken(line)) from None
-        raise BoardUnavailable(f"The GPIO chip failed: {error.strerror}.") from None
+        raise BoardUnavailable(f"The GPIO chip failed: {error.strerror or error}.") from None
     except GPIOZeroError as error:
         raise BoardUnavailable(f"gpiozero failed: {error}.") from None
     except Exception as error:  # noqa: BLE001 — one pin must not end photos and all other pins

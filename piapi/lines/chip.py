@@ -61,7 +61,11 @@ class GpioChip:
         """Raises OSError."""
         self._fd = os.open(f"/dev/gpiochip{number}", os.O_RDWR | os.O_CLOEXEC)
         self._handles: dict[int, int] = {}
-        _, label, self.count = _CHIPINFO.unpack(fcntl.ioctl(self._fd, _GET_CHIPINFO, bytes(_CHIPINFO.size)))
+        try:
+            _, label, self.count = _CHIPINFO.unpack(fcntl.ioctl(self._fd, _GET_CHIPINFO, bytes(_CHIPINFO.size)))
+        except OSError:
+            os.close(self._fd)
+            raise
         self.label = label.rstrip(b"\0").decode("ascii", "replace")
 
     def claim_output(self, line: int, level: bool) -> None:
