@@ -195,15 +195,17 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place.close()
 
 
-def assert_off_in_time(place: Place, since: float) -> float:
-    """How many seconds after `since` the relay was off for good."""
+def assert_off_in_time(place: Place, since: float, killed: Process | None = None) -> float:
+    """How many seconds after `since` the relay was off for good. What who was `killed` then did with it was done before
+    its death, however late that came on a busy machine."""
     lines = Lines(str(place.file))
     try:
         until(lambda: lines.level(LINE) is OFF and place.history()[-1].after is OFF, "the relay is off")
     finally:
         lines.close()
     after = [change for change in place.edges() if change.at > since]
-    assert [change.after for change in after] in ([], [OFF]), "switched on after its owner's death"
+    by_others = [change.after for change in after if killed is None or change.pid != killed.pid]
+    assert by_others in ([], [OFF]), "switched on after its owner's death"
     late = max((change.at - since for change in after), default=0.0)
     assert late <= 0.5
     return late
@@ -220,8 +222,7 @@ def test_the_relay_is_off_when_its_owner_is_killed_at_any_moment(place: Place, t
         owner.tell("pulses")
         assert owner.hears() == "pulsing"
         never.wait(random.uniform(0, 0.1))
-        killed = owner.kill()
-        late.append(assert_off_in_time(place, killed))
+        late.append(assert_off_in_time(place, owner.kill(), owner))
         owner.close()
     assert guard.process.poll() is None
     until(lambda: sorted(kinds_of(guard)) == ["listening"], "the guard lets go of dead owners")
