@@ -44,6 +44,20 @@ class Photo(Told):
 
 
 @dataclass(frozen=True)
+class Removing(Told):
+    """Its removal is asked for: from now on a photo may be there or not."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Removed(Told):
+    """204."""
+
+    id: str
+
+
+@dataclass(frozen=True)
 class Frames(Told):
     """A time-lapse has captured so many."""
 
@@ -156,8 +170,7 @@ def frames_in(film: bytes) -> int:
 
 def assert_kept(api: Api, period: Period, *, with_films: bool = True) -> None:
     """All that was told is so. What a film lacks has to be encoded, which takes a while."""
-    for photo in period.of(Photo):
-        assert sha256(get(api, f"photos/{photo.id}/file")) == photo.sha256, photo
+    assert_photos_kept(api, period)
     for lapse, frames in period.frames.items():
         if counted := max((told.count for told in period.of(Frames) if told.lapse == lapse), default=0):
             kept = frames_of(api, lapse)
@@ -168,6 +181,17 @@ def assert_kept(api: Api, period: Period, *, with_films: bool = True) -> None:
     assert_journal_kept(api, period)
     for command in period.of(Command):
         assert_not_repeated(api, command)
+
+
+def assert_photos_kept(api: Api, period: Period) -> None:
+    """All that nobody wanted removed are as they were, and what was removed stays away."""
+    removing = {told.id for told in period.of(Removing)}
+    for photo in period.of(Photo):
+        if photo.id not in removing:
+            assert sha256(get(api, f"photos/{photo.id}/file")) == photo.sha256, photo
+    for removed in period.of(Removed):
+        for path in ("", "/file"):
+            assert api.call("GET", f"photos/{removed.id}{path}")[0] == 404, removed
 
 
 def assert_journal_kept(api: Api, period: Period) -> None:

@@ -32,6 +32,14 @@ for number in range(20):
 """
 """What the camera `yard` shows."""
 
+FOUND = """
+import json, sys, urllib.request
+asked = urllib.request.Request("http://127.0.0.1:8000/api/v1/cameras")
+asked.add_header("Authorization", f"Bearer {sys.argv[1]}")
+print(*(camera["id"] for camera in json.load(urllib.request.urlopen(asked))["items"]))
+"""
+"""The cameras of one that answers the machine alone, as a new one does."""
+
 PATIENCE_S = 90.0
 """The guest is some twelve times slower than a Pi, and its host may be busy."""
 
@@ -53,6 +61,8 @@ class Pi:
 
     def __init__(self, guest: Guest, disk: LoggedDisk) -> None:
         self.guest, self.disk, self.token = guest, disk, ""
+        self.found: list[str] = []
+        """The cameras that piapi had when it was new, with settings that it had made for itself."""
         self._port = guest.port()
 
     def connect(self) -> http.client.HTTPConnection:
@@ -128,12 +138,14 @@ def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pi]:
         guest.run(
             f"echo '/dev/sda {DATA_MOUNT} ext4 noatime 0 2' >>/etc/fstab; mkdir -p {DATA_MOUNT}; mount {DATA_MOUNT}"
         )
-        guest.write("/etc/piapi/piapi.toml", SETTINGS)
         guest.run(f"python3 -c {shlex.quote(PICTURES)}")
         print(guest.run(INSTALL, timeout_s=900))  # noqa: T201
         pi = Pi(guest, disk)
         said = guest.run("piapi tokens create --name lab --role admin")
         pi.token = re.search(r"piapi_\S+", said)[0]  # type: ignore[index]
+        pi.found = guest.run(f"python3 -c {shlex.quote(FOUND)} {pi.token}").split()
+        guest.write("/etc/piapi/piapi.toml", SETTINGS)
+        guest.run("/mnt/piapi/systemd/install.sh --settings", timeout_s=300)
         yield pi
 
 

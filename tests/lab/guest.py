@@ -25,8 +25,8 @@ BOOTED = "booted"
 """The snapshot of a guest that has booted and does nothing."""
 
 
-ANSWER_S = 60.0
-"""The agent of a guest that has much to do."""
+ANSWER_S, SNAPSHOT_S = 60.0, 300.0
+"""The agent of a guest that has much to do; QEMU, that has to write all of its memory to a disk that is busy."""
 
 
 def pause(seconds: float) -> None:
@@ -60,6 +60,9 @@ class Channel:
     def call(self, command: str, **arguments: Any) -> Any:
         names = {name.replace("_", "-"): value for name, value in arguments.items()}
         self._socket.sendall(json.dumps({"execute": command, "arguments": names}).encode() + b"\n")
+        return self._answer(command)
+
+    def _answer(self, command: str) -> Any:
         for line in self._lines:
             said = json.loads(line.lstrip(b"\xff"))
             if "error" in said:
@@ -67,6 +70,13 @@ class Channel:
             if "return" in said:
                 return said["return"]
         raise LabError(f"{command}: QEMU has ended")
+
+    def sync(self) -> None:
+        """What the guest agent still had to say to somebody before is over."""
+        number = time.monotonic_ns() % 2**31
+        said = self.call("guest-sync-delimited", id=number)
+        while said != number:
+            said = self._answer("guest-sync-delimited")
 
     def be_patient(self, timeout_s: float) -> None:
         """An answer may take so long from now on."""
@@ -98,7 +108,7 @@ class Guest:
         while True:
             agent = Channel(self.folder / "agent.sock", 5)
             try:
-                agent.call("guest-sync-delimited", id=time.monotonic_ns() % 2**31)
+                agent.sync()
                 agent.be_patient(ANSWER_S)
                 self.agent = agent
                 return
@@ -218,6 +228,7 @@ def running(command: list[str], folder: Path) -> Iterator[Guest]:
         monitor = Channel(folder / "monitor.sock", 30)
         guest = Guest(folder, process, monitor)
         monitor.call("qmp_capabilities")
+        monitor.be_patient(SNAPSHOT_S)
         yield guest
     finally:
         process.kill()

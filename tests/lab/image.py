@@ -69,7 +69,8 @@ def dependencies() -> list[str]:
 
 def recipe() -> str:
     """A digest of all that decides what the image holds."""
-    digest = hashlib.sha256("\n".join(dependencies()).encode())
+    qemu = subprocess.run(("qemu-system-x86_64", "--version"), capture_output=True, check=True).stdout
+    digest = hashlib.sha256("\n".join(dependencies()).encode() + qemu)  # whose snapshots other versions may not know
     for path in sorted([HERE / "image.py", HERE / "modules.mk", *(HERE / "overlay").rglob("*")]):
         if path.is_file() and path.suffix != ".pyc":
             digest.update(f"{path.relative_to(HERE)}\n".encode() + path.read_bytes())

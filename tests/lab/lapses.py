@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tests.lab.conftest import Pi, eventually
+
+NEWEST_S = 30
+"""Seconds in which a tick is captured, and its row read, on a guest that is busy."""
+
+
+def assert_up_to_date(ledger: Sequence[Any]) -> None:
+    """Of rows that leave out no tick: the newest was due just now, as its number says."""
+    age_s = time.time() - datetime.fromisoformat(ledger[-1]["due_at"]).timestamp()
+    assert -1 < age_s < NEWEST_S, f"the newest row is of {age_s:.0f} s ago"
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,17 @@ class Lapse:
         assert [row["index"] for row in rows] == list(range(len(rows)))
         assert all((row["status"] == "missed") == (row["cause"] is not None) for row in rows)
         return rows
+
+    def frames(self) -> dict[str, str]:
+        """The SHA-256 of each frame's file, by its link."""
+        kept = [row["links"]["file"] for row in self.ledger() if row["status"] == "captured"]
+        return {link: hashlib.sha256(self.pi.call("GET", link)[2]).hexdigest() for link in kept}
+
+    def assert_whole(self, kept: dict[str, str]) -> None:
+        """These frames are as they were, and all that was due since has its row: its newest is of just now."""
+        found = self.frames()
+        assert kept and found.items() >= kept.items()
+        assert_up_to_date(self.ledger())
 
     def wait_for_frames(self, count: int) -> None:
         """So many more than there are."""

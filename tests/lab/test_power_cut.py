@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.acknowledged import assert_kept, frames_captured
+from tests.lab.acknowledged import all_of, assert_kept, frames_captured
 from tests.lab.conftest import Pi, eventually
+from tests.lab.lapses import assert_up_to_date
 from tests.lab.recovered import Recording, look_at_all
 from tests.lab.swapped import other_boots, started_on
 from tests.lab.tracing import DRIVES, Trace, traced
@@ -98,6 +99,7 @@ def test_a_pi_that_boots_after_a_power_cut_goes_on_and_moves_nothing(
             captured = frames_captured(pi, lapse)
             assert_kept(pi, told)
             eventually(lambda captured=captured: frames_captured(pi, lapse) > captured, "the time-lapse goes on")
+            assert_up_to_date(all_of(pi, f"{lapse}/frames"))
             assert {level for levels in lines.levels_driven().values() for level in levels} == {0}
             pi.ask("PUT", "pins/porch/value", {"value": True})
             assert lines.levels_driven()[PORCH][-1] == 1, "this would not have seen it"

@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,8 @@ from tests.lab.acknowledged import (
     Frames,
     Period,
     Photo,
+    Removed,
+    Removing,
     Told,
     all_of,
     frames_captured,
@@ -38,6 +40,7 @@ PAUSE_S = 1.0
 """Between two requests of one client. The guest is slow, and one that is kept busy all the time is taken to hang."""
 
 LEAST_PHOTOS, MOST_LATE_S = 8, 180.0
+REMOVED_EVERY = 4
 LONG = 1000
 """Ticks, of a time-lapse that would go on for half an hour."""
 
@@ -100,6 +103,12 @@ class Work:
         if answer := self.command("POST", "cameras/yard/photos", {}, keyed=bool(number % 2)):
             photo = json.loads(answer[2])
             self.note(Photo, photo["id"], photo["sha256"])
+            if number % REMOVED_EVERY == 1:
+                self.note(Removing, photo["id"])
+                status, _, said = self._pi.call("DELETE", f"photos/{photo['id']}")
+                assert status == 204 or status in LATER, said
+                if status == 204:
+                    self.note(Removed, photo["id"])
 
     def switch(self, number: int) -> None:
         for pin in ("porch", "fan"):
@@ -123,6 +132,15 @@ class Work:
         self.note(Entry, self._pi.get("events?limit=1")["items"][0]["id"])
 
 
+def assert_of_all_kinds(told: Sequence[Told]) -> None:
+    """Else all that was refused for now would be kept for nothing."""
+    commands = [one for one in told if isinstance(one, Command)]
+    assert any("/operations/" in (command.location or "") for command in commands), "the door was never moved"
+    assert any("/actuations/" in (command.location or "") for command in commands), "no pin was ever pulsed"
+    assert any(command.pin for command in commands), "no pin was ever switched on"
+    assert any(isinstance(one, Removed) for one in told), "no photo was ever removed"
+
+
 @contextlib.contextmanager
 def clock_is_right(pi: Pi) -> Iterator[None]:
     """As systemd-timesyncd says it on a Pi with a network: time-lapses find their grid again after a boot."""
@@ -130,7 +148,7 @@ def clock_is_right(pi: Pi) -> Iterator[None]:
     try:
         yield
     finally:
-        pi.guest.run(f"rm {SYNCHRONISED}")
+        pi.guest.run(f"rm -r {SYNCHRONISED.parent}")
 
 
 def worked(pi: Pi, seconds: float) -> Period:
@@ -147,6 +165,7 @@ def worked(pi: Pi, seconds: float) -> Period:
             client.result()
     for pin in ("porch", "fan"):
         pi.ask("PUT", f"pins/{pin}/value", {"value": False})
+    assert_of_all_kinds(work.told)
     journal = [entry for entry in all_of(pi, f"events?since={first['at']}") if entry["id"] > first["id"]]
     kept = {lapse: frames_of(pi, lapse) for lapse in work.lapses}
     for lapse in work.lapses:
