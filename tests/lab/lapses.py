@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tests.lab.acknowledged import all_of, get, sha256
 from tests.lab.conftest import Pi, eventually
 
 NEWEST_S = 30
@@ -35,13 +35,7 @@ class Lapse:
 
     def ledger(self) -> list[Any]:
         """All rows, in the order of their ticks: each has one, and each that was missed says why."""
-        rows: list[Any] = []
-        path = self.links["frames"] + "?limit=200"
-        while path:
-            page = self.pi.get(path)
-            rows += page["items"]
-            path = page["links"].get("next")
-        rows.sort(key=lambda row: row["index"])
+        rows = sorted(all_of(self.pi, self.links["frames"]), key=lambda row: row["index"])
         assert [row["index"] for row in rows] == list(range(len(rows)))
         assert all((row["status"] == "missed") == (row["cause"] is not None) for row in rows)
         return rows
@@ -49,7 +43,7 @@ class Lapse:
     def frames(self) -> dict[str, str]:
         """The SHA-256 of each frame's file, by its link."""
         kept = [row["links"]["file"] for row in self.ledger() if row["status"] == "captured"]
-        return {link: hashlib.sha256(self.pi.call("GET", link)[2]).hexdigest() for link in kept}
+        return {link: sha256(get(self.pi, link)) for link in kept}
 
     def assert_whole(self, kept: dict[str, str]) -> None:
         """These frames are as they were, and all that was due since has its row: its newest is of just now."""
