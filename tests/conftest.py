@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import tempfile
@@ -23,6 +24,7 @@ from piapi.clock import SystemClock
 from piapi.hardware.base import CameraConfig
 from piapi.hardware.camera_simulated import Faults, SimulatedCamera
 from tests.browser import NAME, Visitor, chromium
+from tests.network import Network
 from tests.requirements import require
 from tests.service import Service
 
@@ -181,12 +183,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    """Makes visitors of the module's `service` (or of another), logged in with a name or with none, and closes them:
-    no browser may have complained."""
+def network(service: Service) -> Iterator[Network]:
+    """One that can be cut: `visit(at=network)`."""
+    with contextlib.closing(Network(service.port)) as network:
+        yield network
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service, network: Network) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors of the module's `service` (or of another, or through the `network`, which outlives them), logged
+    in with a name or with none, and closes them: no browser may have complained."""
     made: list[Visitor] = []
 
-    def visit(name: str | None = NAME, at: Service = service, **device: Any) -> Visitor:
+    def visit(name: str | None = NAME, at: Service | Network = service, **device: Any) -> Visitor:
         made.append(visitor := Visitor(browser, at, **device))
         if name is not None:
             visitor.log_in(name)

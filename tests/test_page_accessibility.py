@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser import PHONE, Visitor, add_user
+from tests.network import Network
 from tests.service import Service, eventually, running
 
 CONFIG = """
@@ -66,9 +67,9 @@ def things(service: Service) -> Things:
 
 
 @pytest.fixture(params=["light", "dark"])
-def anyone(visit: Callable[..., Visitor], request: pytest.FixtureRequest) -> Visitor:
+def anyone(visit: Callable[..., Visitor], network: Network, request: pytest.FixtureRequest) -> Visitor:
     """An admin with a phone, in both looks."""
-    return visit(**PHONE, color_scheme=request.param)
+    return visit(at=network, **PHONE, color_scheme=request.param)
 
 
 def go(visitor: Visitor, path: str) -> Page:
@@ -116,10 +117,10 @@ def test_nobody_is_kept_out_of_the_form_for_a_time_lapse_and_of_its_faults(anyon
 
 
 @pytest.mark.parametrize("path", ["/", "/photos", "/timelapses", "/timelapses/{running}", "/history", "/system"])
-def test_nobody_is_kept_out_of_what_is_last_known(anyone: Visitor, things: Things, path: str) -> None:
+def test_nobody_is_kept_out_of_what_is_last_known(anyone: Visitor, network: Network, things: Things, path: str) -> None:
     page = go(anyone, path.format(running=things.running))
     expect(page.locator("main :is([data-look], .tile, .entry, .row-item):visible").first).to_be_visible()
-    anyone.cut()
+    network.cut()
     expect(page.locator("#lost")).to_be_visible()
     assert_nobody_is_kept_out(page)
 

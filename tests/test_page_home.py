@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser import DESKTOP, Visitor, add_user
+from tests.browser import DESKTOP, PHONE, Visitor, add_user
+from tests.network import Network
 from tests.service import Service, children_of, eventually, running
 
 CONFIG = """
@@ -321,14 +322,13 @@ def test_a_worker_that_is_killed_leaves_no_old_state(visit: Callable[..., Visito
     expect(page.locator("#lost")).to_be_hidden()
 
 
-def test_a_lost_network_is_noticed(visit: Callable[..., Visitor]) -> None:
-    visitor = visit()
-    page = visitor.go()
+def test_a_lost_network_is_noticed(visit: Callable[..., Visitor], network: Network) -> None:
+    page = visit(at=network).go()
     is_in_step(page)
-    visitor.cut()
+    network.cut()
     expect(door_of(page)).to_have_attribute("data-look", "lost", timeout=3000)
     expect(page.locator("#lost")).to_be_visible()
-    visitor.context.unroute_all()
+    network.mend()
     is_in_step(page)
 
 
@@ -399,7 +399,7 @@ def have_moved(service: Service, name: str) -> None:
 def test_the_first_load_is_small_and_all_from_here(visit: Callable[..., Visitor], service: Service) -> None:
     for name in ("garage", "gate"):
         have_moved(service, name)
-    visitor = visit()
+    visitor = visit(**PHONE, service_workers="allow")
     page = visitor.context.new_page()
     wire = page.context.new_cdp_session(page)
     wire.send("Network.enable")

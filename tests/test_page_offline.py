@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import NAME, Visitor, add_user
+from tests.browser import NAME, PHONE, Visitor, add_user
 from tests.service import ROOT, Service, running
 
 CONFIG = """
@@ -82,7 +82,7 @@ def test_what_is_kept_is_static_and_what_is_shown_without_piapi_is_honest(
     visit: Callable[..., Visitor], service: Service
 ) -> None:
     assert service.call("POST", "/api/v1/cameras/front/photos", service.token(), {})[0] == 201
-    visitor = visit()
+    visitor = visit(**PHONE, service_workers="allow")
     page = go(visitor, "/")
     for path in PAGES:
         go(visitor, path).close()
@@ -98,7 +98,7 @@ def test_what_is_kept_is_static_and_what_is_shown_without_piapi_is_honest(
 def test_the_next_version_is_shown_at_once_and_the_last_one_is_no_longer_kept(
     visit: Callable[..., Visitor], service: Service, tmp_path: Path
 ) -> None:
-    page = go(visit(), "/")
+    page = go(visit(**PHONE, service_workers="allow"), "/")
     before = digest_of(page)
     service.stop()
     page.reload()

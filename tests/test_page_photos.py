@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import DESKTOP, Visitor, add_user
+from tests.network import Network
 from tests.service import Service, eventually, running
 
 CONFIG = """
@@ -147,7 +148,7 @@ def test_further_pages_come_as_one_scrolls_and_no_photo_comes_twice(anna: Visito
     expect(page.locator("#more")).to_be_hidden()
 
 
-def test_more_is_a_button_too(anna: Visitor) -> None:
+def test_more_is_a_button_too(anna: Visitor, library: Library) -> None:
     page = anna.context.new_page()
     page.add_init_script("window.IntersectionObserver = class { observe() {} unobserve() {} }")
     page.goto("/photos")
@@ -156,7 +157,7 @@ def test_more_is_a_button_too(anna: Visitor) -> None:
     expect(page.locator(".tile").nth(PAGE)).to_be_attached()
 
 
-def test_thumbnails_are_small_fetched_in_sight_alone_and_move_nothing(anna: Visitor) -> None:
+def test_thumbnails_are_small_fetched_in_sight_alone_and_move_nothing(anna: Visitor, library: Library) -> None:
     page = anna.context.new_page()
     page.route("**/thumbnail*", lambda route: route.abort())
     page.goto("/photos")
@@ -474,11 +475,13 @@ def test_a_guest_sees_the_photos_of_a_camera_and_nothing_to_change_them(
     expect(tile(page, late)).to_be_visible()
 
 
-def test_without_a_connection_nothing_can_be_changed_until_it_is_back(anna: Visitor, library: Library) -> None:
+def test_without_a_connection_nothing_can_be_changed_until_it_is_back(
+    visit: Callable[..., Visitor], network: Network, library: Library
+) -> None:
     photo = library.take()
-    page = open_photos(anna, f"/photos#{photo['id']}")
+    page = open_photos(visit(at=network), f"/photos#{photo['id']}")
     expect_shown(page, photo)
-    anna.cut()
+    network.cut()
     expect(page.locator("dialog.viewer #lost")).to_be_visible()
     for name in ("Label", "Pin", "Delete"):
         expect(page.get_by_role("button", name=name)).to_be_disabled()
@@ -486,7 +489,7 @@ def test_without_a_connection_nothing_can_be_changed_until_it_is_back(anna: Visi
     expect(page.locator("main ~ * #lost, #lost")).to_be_visible()
     expect(tile(page, photo)).to_be_visible()
     expect(page.get_by_label("Camera")).to_be_disabled()
-    anna.context.unroute_all()
+    network.mend()
     missed = library.take()
     expect(tile(page, missed)).to_be_visible()
     expect(page.locator("#lost")).to_be_hidden()
