@@ -389,6 +389,36 @@ def test_a_door_that_moves_while_the_page_is_fetched_is_shown_where_it_is(
     expect(door_of(page).locator(".door-state")).to_have_text("Open")
 
 
+TELL_OF_A_CAMERA = """async () => {
+  const { name } = performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/live.js"));
+  const { live } = await import(name);
+  live.dispatchEvent(new CustomEvent("entry", { detail: { type: "camera.state" } }));
+}"""
+
+
+def test_a_camera_that_goes_while_the_page_is_fetched_is_shown_gone(visit: Callable[..., Visitor]) -> None:
+    page = visit().context.new_page()
+    asked: list[Route] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route)
+        response = route.fetch()
+        found = response.json()
+        if len(asked) == 1:  # arrives after the second one
+            page.evaluate(TELL_OF_A_CAMERA)
+            expect(page.locator(".view-absent")).to_contain_text("unplugged")
+        elif len(asked) == 2:
+            found["items"][0] |= {"state": "unavailable", "detail": "It is unplugged."}
+        else:
+            return  # no answer
+        route.fulfill(response=response, json=found)
+
+    page.route("**/cameras?limit=200", answer)
+    page.goto("/")
+    expect(page.locator("#loading")).to_be_hidden()
+    expect(page.locator(".view-absent")).to_contain_text("unplugged")
+
+
 def have_moved(service: Service, name: str) -> None:
     """A door whose last operation is known."""
     for state in ("open", "closed"):

@@ -13,6 +13,7 @@ export class Cameras {
   #cameras = [];
   #chosen = null;
   #retry = null;
+  #newest = 0;
 
   constructor(section) {
     this.section = section;
@@ -30,7 +31,9 @@ export class Cameras {
 
   /** Fetch all anew. Gives how many there are. */
   async load() {
+    const load = ++this.#newest;
     const { items } = await api("GET", "/cameras?limit=200");
+    if (load !== this.#newest) return items.length; // overtaken: what is on its way is newer
     this.#cameras = items;
     show(this.section, items.length > 0);
     if (items.length) this.#choose(items.find((item) => item.id === (this.#chosen?.id ?? remembered())) || items[0]);
