@@ -41,8 +41,11 @@ FILES = (".html", ".tar")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One whose journal tells no more of its start."""
     with running(tmp_path_factory.mktemp("history"), CONFIG) as service:
         add_user(service)
+        path, token = "/api/v1/events?type=camera.state", service.token()
+        eventually(lambda: b'"ready"' in service.call("GET", path, token)[2])
         yield service
 
 

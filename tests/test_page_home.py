@@ -260,7 +260,8 @@ def test_a_door_is_moved_by_keyboard_and_by_a_screen_reader(visit: Callable[...,
     assert len(set(commands(visitor))) == 2
 
 
-def test_a_locked_door_says_so(visit: Callable[..., Visitor]) -> None:
+def test_a_locked_door_says_so(visit: Callable[..., Visitor], service: Service) -> None:
+    bring(service, "closed", "gate")
     page = visit().go()
     door = door_of(page, "gate")
     door.get_by_role("button", name="Lock", exact=True).tap()
