@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from piapi.errors import DatabaseUnusable, DataFolderInUse, StorageError, StorageFull
+from piapi.errors import DatabaseUnusable, DataFolderInUse, StorageBusy, StorageError, StorageFull
 from piapi.models import Photo, PhotoFilter
 from piapi.storage import schema
 from piapi.storage.database import Database, from_millis, to_millis
@@ -154,6 +156,31 @@ def test_a_damaged_database_is_said_and_not_touched(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnusable, match="left as it is"):
         Database(path).open()
     assert path.read_bytes() == before
+
+
+def test_programs_that_open_a_new_database_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    def open_at_once(path: Path) -> None:
+        with contextlib.closing(Database(path)) as database:
+            together.wait()
+            database.open()
+
+    together = threading.Barrier(4)
+    with ThreadPoolExecutor(together.parties) as programs:
+        for number in range(150):  # one in twenty of them failed
+            path = tmp_path / f"{number}.db"
+            list(programs.map(open_at_once, [path] * together.parties))
+
+
+def test_a_database_that_another_program_keeps_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("piapi.storage.database.BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "piapi.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageBusy):
+            Database(path).open()
+        other.execute("ROLLBACK")
+    with contextlib.closing(Database(path)) as database:
+        database.open()
 
 
 def test_a_migration_keeps_a_copy_from_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

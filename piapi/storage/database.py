@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from piapi.errors import DatabaseUnusable, StorageBusy, StorageError, StorageFull
-from piapi.storage import schema
+from piapi.storage import schema, write_ahead
 from piapi.storage.files import sync_folder
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class Database:
             connections = [connection for connection in (*self._readers, self._writer) if connection is not None]
             self._readers, self._writer, self._local = [], None, threading.local()
         if connections and self._is_service and self._is_disk_short():
-            _keep_log(connections)
+            write_ahead.keep_log(connections)
         for connection in connections:
             connection.close()
 
@@ -218,7 +217,7 @@ class Database:
         )
         try:
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
+            write_ahead.use(connection, BUSY_TIMEOUT_S)
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
             connection.close()
@@ -245,16 +244,6 @@ class Database:
         part.replace(copy)
         sync_folder(copy.parent)
         log.info("kept a copy of the database before the migration: %s", copy.name)
-
-
-def _keep_log(connections: Sequence[sqlite3.Connection]) -> None:
-    """Have SQLite not remove the log with the last of them, the writer; Python 3.11 cannot tell it."""
-    if sys.version_info >= (3, 12):
-        with contextlib.suppress(sqlite3.Error):
-            connections[-1].execute("PRAGMA wal_checkpoint").fetchall()  # the database has all that it can all the same
-        for connection in connections:
-            connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        log.warning("the disk is short: the log of the database, `-wal`, stays beside it, and belongs to it")
 
 
 def _migrate(writer: sqlite3.Connection) -> None:
