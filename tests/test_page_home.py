@@ -364,11 +364,14 @@ def test_another_site_moves_nothing(visit: Callable[..., Visitor], service: Serv
     visitor.complaints.clear()  # Chromium tells what it did not let that page do
 
 
-NOTE_ENTRIES = """async () => {
-  const { name } = performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/live.js"));
-  const { live } = await import(name);
-  live.on("operation.state", ({ data }) => { document.body.dataset.told = data.state; });
-}"""
+NOTE_ENTRIES = 'live.on("operation.state", ({ data }) => { document.body.dataset.told = data.state; });'
+TELL_OF_A_CAMERA = 'live.dispatchEvent(new CustomEvent("entry", { detail: { type: "camera.state" } }));'
+
+
+def with_live(page: Page, statement: str) -> None:
+    """Run a statement on the page's own connection, while it is still being fetched."""
+    module = 'performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/live.js")).name'
+    page.evaluate(f"async () => {{ const {{ live }} = await import({module}); {statement} }}")
 
 
 def test_a_door_that_moves_while_the_page_is_fetched_is_shown_where_it_is(
@@ -379,7 +382,7 @@ def test_a_door_that_moves_while_the_page_is_fetched_is_shown_where_it_is(
 
     def come_late(route: Route) -> None:
         response = route.fetch()
-        page.evaluate(NOTE_ENTRIES)
+        with_live(page, NOTE_ENTRIES)
         bring(service, "open")
         expect(page.locator("body")).to_have_attribute("data-told", "succeeded")
         route.fulfill(response=response)
@@ -388,13 +391,6 @@ def test_a_door_that_moves_while_the_page_is_fetched_is_shown_where_it_is(
     with page.expect_response("**/doors?limit=200"):
         page.goto("/")
     expect(door_of(page).locator(".door-state")).to_have_text("Open")
-
-
-TELL_OF_A_CAMERA = """async () => {
-  const { name } = performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/live.js"));
-  const { live } = await import(name);
-  live.dispatchEvent(new CustomEvent("entry", { detail: { type: "camera.state" } }));
-}"""
 
 
 def test_a_camera_that_goes_while_the_page_is_fetched_is_shown_gone(visit: Callable[..., Visitor]) -> None:
@@ -406,7 +402,7 @@ def test_a_camera_that_goes_while_the_page_is_fetched_is_shown_gone(visit: Calla
         response = route.fetch()
         found = response.json()
         if len(asked) == 1:  # arrives after the second one
-            page.evaluate(TELL_OF_A_CAMERA)
+            with_live(page, TELL_OF_A_CAMERA)
             expect(page.locator(".view-absent")).to_contain_text("unplugged")
         elif len(asked) == 2:
             found["items"][0] |= {"state": "unavailable", "detail": "It is unplugged."}
