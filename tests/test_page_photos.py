@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Response, Route, expect
 
 from tests.browser import DESKTOP, Visitor, add_user
 from tests.network import Network
@@ -89,14 +91,15 @@ def expect_shown(page: Page, photo: dict[str, Any]) -> None:
     expect(page).to_have_url(re.compile(f"#{photo['id']}$"))
 
 
-def touch(page: Page, *moments: list[tuple[float, float]]) -> None:
-    """Fingers, from where they touch over where they move to being lifted."""
+def touch(page: Page, *moments: list[tuple[float, float]], times: int = 1) -> None:
+    """Fingers, from where they touch over where they move to being lifted; several times in quick succession by their
+    time stamps, however busy this machine is."""
     session = page.context.new_cdp_session(page)
-    kinds = ["touchStart"] + ["touchMove"] * (len(moments) - 1)
-    for kind, fingers in zip(kinds, moments, strict=True):
+    kinds = ["touchStart"] + ["touchMove"] * (len(moments) - 1) + ["touchEnd"]
+    stamps = itertools.count(time.time(), 0.02)
+    for kind, fingers, stamp in zip(kinds * times, (*moments, []) * times, stamps, strict=False):
         points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points, "timestamp": stamp})
 
 
 def swipe(page: Page, to_left: bool) -> None:
@@ -160,7 +163,8 @@ def test_more_is_a_button_too(anna: Visitor, library: Library) -> None:
 def test_thumbnails_are_small_fetched_in_sight_alone_and_move_nothing(anna: Visitor, library: Library) -> None:
     page = anna.context.new_page()
     page.route("**/thumbnail*", lambda route: route.abort())
-    page.goto("/photos")
+    with page.expect_request("**/thumbnail*"):
+        page.goto("/photos")
     expect(page.locator(".tile").first).to_be_visible()
     boxes = page.locator(".tile").evaluate_all("tiles => tiles.map((tile) => tile.offsetHeight)")
     assert len(set(boxes)) == 1 and boxes[0] > 44
@@ -261,6 +265,23 @@ def test_the_address_of_a_photo_opens_it_however_old_and_back_leaves_the_tiles(a
     expect(page).to_have_url(f"{anna.origin}/photos")
 
 
+def test_a_photo_that_is_looked_at_closely_while_the_page_is_still_fetched_stays_so(
+    anna: Visitor, library: Library
+) -> None:
+    photo = library.take()
+    page = anna.context.new_page()
+    held: list[Route] = []
+    page.route("**/api/v1/cameras?*", lambda route: held.append(route))  # for the filter
+    page.goto("/photos")
+    tile(page, photo).tap()
+    page.get_by_role("button", name="Larger").tap()
+    assert scale(page) == 1.5
+    with page.expect_response("**/api/v1/cameras?*"):
+        held[0].continue_()
+    expect(page.locator("#loading")).to_be_hidden()
+    assert scale(page) == 1.5
+
+
 def test_the_address_of_no_photo_says_so(anna: Visitor) -> None:
     page = open_photos(anna, "/photos#0123456789abcdef")
     expect(page.locator(".toast-danger")).to_contain_text("There is no photo")
@@ -277,11 +298,9 @@ def test_two_fingers_a_double_tap_and_buttons_enlarge_it(anna: Visitor, library:
     assert 2.5 < scale(page) < 3.5
     swipe(page, to_left=True)
     expect_shown(page, photo)
-    for _ in range(2):
-        touch(page, [(180.0, 400.0)])
+    touch(page, [(180.0, 400.0)], times=2)
     assert scale(page) == 1
-    for _ in range(2):
-        touch(page, [(180.0, 400.0)])
+    touch(page, [(180.0, 400.0)], times=2)
     assert scale(page) == 2.5
     page.get_by_role("button", name="Larger").tap()
     assert scale(page) > 2.5
@@ -357,7 +376,6 @@ def test_a_label_and_a_pin_are_kept(anna: Visitor, library: Library) -> None:
 def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(anna: Visitor, library: Library) -> None:
     photo = library.take()
     page = open_photos(anna)
-    page.route("**/api/v1/events", lambda route: route.abort())
     with page.expect_response(re.compile(f"/photos/{photo['id']}$")):
         tile(page, photo).tap()
     page.get_by_role("button", name="Label").tap()
@@ -381,6 +399,11 @@ def _change_first(route: Any, library: Library, photo: dict[str, Any]) -> None:
 
 def deletions(visitor: Visitor) -> list[str]:
     return [request.url for request in visitor.requests if request.method == "DELETE"]
+
+
+def is_deletion(photo: dict[str, Any]) -> Callable[[Response], bool]:
+    """Whether an answer is that to its deletion."""
+    return lambda answer: answer.request.method == "DELETE" and answer.url.endswith(f"/photos/{photo['id']}")
 
 
 def test_undo_brings_a_deleted_photo_back_and_nothing_was_asked_for(anna: Visitor, library: Library) -> None:
@@ -407,10 +430,7 @@ def test_photos_are_deleted_when_the_time_for_undo_is_over(anna: Visitor, librar
     page.get_by_role("button", name="Delete").tap()
     expect(page.get_by_text("2 photos deleted")).to_be_visible()
     assert library.get(first["id"])[0] == library.get(second["id"])[0] == 200
-    with (
-        page.expect_response(re.compile(f"/photos/{first['id']}$")) as one,
-        page.expect_response(re.compile(f"/photos/{second['id']}$")) as other,
-    ):
+    with page.expect_response(is_deletion(first)) as one, page.expect_response(is_deletion(second)) as other:
         page.clock.fast_forward(10_000)
     assert one.value.status == other.value.status == 204
     assert library.get(first["id"])[0] == library.get(second["id"])[0] == 404
@@ -443,6 +463,23 @@ def test_a_photo_that_could_not_be_deleted_comes_back_with_the_reason(anna: Visi
     expect(page.locator(".toast-danger")).to_have_text(re.compile("^Not deleted: It has changed"))
     page.go_back()
     expect(tile(page, photo)).to_have_accessible_name(re.compile("pinned$"))
+    assert library.get(photo["id"])[0] == 200
+
+
+def test_a_photo_goes_only_as_it_was_seen_also_when_it_is_deleted_at_once(anna: Visitor, library: Library) -> None:
+    photo = library.take()
+    page = anna.context.new_page()
+    page.clock.install()
+    page.goto("/photos")
+    asked: list[Route] = []
+    page.route(f"**/photos/{photo['id']}", lambda route: route.continue_() if asked else asked.append(route))
+    tile(page, photo).tap()
+    page.get_by_role("button", name="Delete").tap()
+    expect(tile(page, photo)).to_have_count(0)
+    assert len(asked) == 1  # what the viewer asks for when it opens has not come yet
+    library.call("PATCH", f"/photos/{photo['id']}", {"pinned": True})
+    page.clock.fast_forward(10_000)
+    expect(page.locator(".toast-danger")).to_have_text(re.compile("^Not deleted: It has changed"))
     assert library.get(photo["id"])[0] == 200
 
 

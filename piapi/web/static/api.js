@@ -40,6 +40,9 @@ export class Unreachable extends Error {
 
 const etags = new WeakMap();
 
+/** Whether a document is the answer that says what there is by itself, and not an item of a collection. */
+export const hasETag = (document) => etags.has(document);
+
 /** The header that lets a change happen only to what the user has seen of this answer; none where it has no ETag. */
 export const ifUnchanged = (document) => (etags.has(document) ? { "If-Match": etags.get(document) } : {});
 

@@ -1,6 +1,6 @@
 // One photo, as large as the screen. It has an entry in the history, so that Back closes it, and an address of its own.
 
-import { api, ifUnchanged, may } from "./api.js";
+import { api, hasETag, ifUnchanged, may } from "./api.js";
 import { announce, byId, complain, el, icon, show, toast, whileBusy, write } from "./dom.js";
 import { live } from "./live.js";
 import { factsOf } from "./photo-facts.js";
@@ -40,6 +40,7 @@ export class Viewer {
       this.dialog.close();
       return;
     }
+    if (this.dialog.open && location.hash === `#${this.#photo.id}`) return;
     if (!history.state?.viewer) {
       const { hash } = location;
       history.replaceState(null, "", location.pathname + location.search);
@@ -261,10 +262,14 @@ export class Viewer {
     if (label !== undefined && label !== this.#photo.label) await this.#change(this.label, { label });
   }
 
+  /** It goes only as the user has seen it, so its ETag is waited for. */
   async #delete() {
-    const photo = this.#photo;
+    const turn = this.#turn;
+    const seen = this.#photo;
+    const photo = hasETag(seen) ? seen : await api("GET", seen.links.self).catch(() => seen);
     const next = await this.list.older(photo).catch(() => undefined) || this.list.newer(photo);
     this.removals.add(photo);
+    if (turn !== this.#turn) return;
     if (next) this.#show(next);
     else this.dialog.close();
   }
