@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.network import Network
 from tests.service import Service
@@ -22,6 +22,9 @@ DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 
 NAME, PASSWORD = "anna", "correct horse battery"
 
+PATIENCE_MS = 30_000
+"""How long a page may take to show something, on a machine that is busy with other tests."""
+
 _HARMLESS = ("net::ERR_", "Failed to load resource", "registration blocked by Playwright")
 """What is said of a connection that a test has cut, of an answer that a test asked for, or of `service_workers`."""
 
@@ -29,6 +32,7 @@ _HARMLESS = ("net::ERR_", "Failed to load resource", "registration blocked by Pl
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser, without a window."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
