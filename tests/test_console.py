@@ -50,7 +50,7 @@ def test_the_services_user_is_an_admin_there_and_the_journal_calls_it_console(se
     status, made = ask(folder_of(service), "POST", "/api/v1/tokens", TOKEN)
     assert status == 201
     _, events = ask(folder_of(service), "GET", "/api/v1/events?type=token.created")
-    assert [(event["actor"], event["data"]["id"]) for event in events["items"]] == [("console", made["id"])]
+    assert [event["actor"] for event in events["items"] if event["data"]["id"] == made["id"]] == ["console"]
 
 
 def test_a_token_counts_there_for_what_it_may(service: Service) -> None:
