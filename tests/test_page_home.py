@@ -352,7 +352,7 @@ def test_a_worker_that_is_killed_leaves_no_old_state(visit: Callable[..., Visito
         expect(button).to_be_disabled()
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: _is_ready(service))
-    is_in_step(page)
+    expect(door_of(page)).not_to_have_attribute("data-look", "lost", timeout=5000)
     expect(page.locator("#lost")).to_be_hidden()
 
 

@@ -112,7 +112,7 @@ def test_a_device_is_paired_by_its_link_and_put_out_again(anna: Visitor, phone: 
     device(page, "Bob's phone").get_by_role("button", name="Revoke").tap()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").tap()
     expect(device(page, "Bob's phone")).to_have_count(0)
-    expect(there).to_have_url(re.compile("/login"))
+    expect(there).to_have_url(re.compile("/login"), timeout=15_000)
 
 
 def code_in(page: Page) -> Locator:
@@ -230,7 +230,7 @@ def test_a_paired_device_is_marked_where_it_looks_at_the_list(anna: Visitor, pho
     device(there, "Carl's phone").get_by_role("button", name="Revoke").tap()
     expect(there.get_by_role("dialog")).to_contain_text("you are logged out here")
     there.get_by_role("dialog").get_by_role("button", name="Revoke").tap()
-    expect(there).to_have_url(re.compile("/login"))
+    expect(there).to_have_url(re.compile("/login"), timeout=15_000)
 
 
 def test_people_are_added_get_another_password_and_are_removed(anna: Visitor, phone: Visitor) -> None:
@@ -253,7 +253,7 @@ def test_people_are_added_get_another_password_and_are_removed(anna: Visitor, ph
     form.get_by_label(re.compile("Password")).fill("a second password")
     form.get_by_role("button", name="Change").tap()
     expect(page.get_by_text("The password of dora is changed.")).to_be_visible()
-    expect(there).to_have_url(re.compile("/login"))
+    expect(there).to_have_url(re.compile("/login"), timeout=15_000)
     phone.log_in("dora", "a second password")
     dora.get_by_role("button", name="Remove dora").tap()
     page.get_by_role("dialog").get_by_role("button", name="Remove").tap()
@@ -292,7 +292,7 @@ def test_logging_out_everywhere_ends_all_of_them(anna: Visitor, phone: Visitor) 
     page.get_by_role("button", name="Log out everywhere").tap()
     page.get_by_role("dialog").get_by_role("button", name="Log out").tap()
     expect(page).to_have_url(re.compile("/login"))
-    expect(there).to_have_url(re.compile("/login"))
+    expect(there).to_have_url(re.compile("/login"), timeout=15_000)
 
 
 def test_the_machine_tells_how_it_is_and_what_helps(anna: Visitor) -> None:

@@ -114,7 +114,7 @@ def test_a_time_lapse_is_made_in_the_form_and_its_film_plays(visit: Callable[...
     page.get_by_role("button", name="Begin", exact=True).click()
     page.wait_for_url(re.compile("/timelapses/[0-9a-f]+$"))
     expect(page.locator("#name")).to_have_text("Tomatoes")
-    expect(page.locator("#state")).to_have_text("Finished")
+    expect(page.locator("#state")).to_have_text("Finished", timeout=20_000)
     play(page)
     expect(page.locator("#film-heading")).to_have_text("The film")
     assert page.locator("#film").evaluate("film => film.muted && film.playsInline && film.preload === 'metadata'")
@@ -147,7 +147,7 @@ def test_the_film_of_one_that_runs_plays_and_grows_but_not_under_who_watches(
     grown = "words => Number(document.querySelector('#film-words').textContent.split(' ')[0]) >= words"
     page.wait_for_function(grown, arg=length + 1)
     film.evaluate("film => { film.pause(); film.currentTime = 0.4; }")
-    page.wait_for_function("length => document.querySelector('#film').duration > length", arg=length)
+    page.wait_for_function("length => document.querySelector('#film').duration > length", arg=length, timeout=20_000)
     assert film.evaluate("film => film.src") != source
     page.wait_for_function("() => Math.abs(document.querySelector('#film').currentTime - 0.4) < 0.2")
     expect(page.locator("#latest")).to_be_visible()
@@ -309,10 +309,10 @@ def test_what_was_missed_stands_in_the_strip_and_its_table(
     expect(table(page)).to_contain_text("captured")
     (worker,) = children_of(service.process.pid)
     os.kill(worker, signal.SIGSTOP)
-    expect(page.locator("#timelapse")).to_have_attribute("data-look", "lost")
+    expect(page.locator("#timelapse")).to_have_attribute("data-look", "lost", timeout=10_000)
     os.kill(worker, signal.SIGKILL)
-    expect(page.locator("#timelapse")).to_have_attribute("data-look", "now")
-    expect(table(page)).to_contain_text("missed: no power, or a restart")
+    expect(page.locator("#timelapse")).to_have_attribute("data-look", "now", timeout=30_000)
+    expect(table(page)).to_contain_text("missed: no power, or a restart", timeout=20_000)
     expect(page.locator("#ticks-legend")).to_contain_text(re.compile(r"\d+ missed: no power"))
     expect(page.locator("#ticks")).to_have_attribute("aria-label", re.compile("missed: no power"))
     colours = """strip => {
@@ -328,7 +328,7 @@ def frames_of(service: Service, token: str, id: str) -> int:
 
 def test_the_same_frames_are_made_into_another_film(visit: Callable[..., Visitor], begin: Callable[..., str]) -> None:
     page = visit().go(f"/timelapses/{begin(count=6)}")
-    expect(page.locator("#state")).to_have_text("Finished")
+    expect(page.locator("#state")).to_have_text("Finished", timeout=20_000)
     page.locator("#render-more summary").click()
     page.locator("#render-width").fill("3")
     page.get_by_role("button", name="Make the film").click()
@@ -337,7 +337,7 @@ def test_the_same_frames_are_made_into_another_film(visit: Callable[..., Visitor
     page.locator("#render-nth").fill("2")
     page.get_by_role("button", name="Make the film").click()
     render = page.locator("[data-render]")
-    expect(render).to_contain_text("Ready")
+    expect(render).to_contain_text("Ready", timeout=30_000)
     expect(render).to_contain_text("160 px wide, one frame of 2")
     with page.expect_download() as download:
         render.get_by_role("link", name="Download").click()
@@ -349,7 +349,7 @@ def test_a_render_is_cancelled_while_it_is_made(
 ) -> None:
     visitor = visit()
     page = visitor.go(f"/timelapses/{begin(count=4)}")
-    expect(page.locator("#state")).to_have_text("Finished")
+    expect(page.locator("#state")).to_have_text("Finished", timeout=20_000)
     frames = service.folder / "data" / "timelapses" / page.url.rpartition("/")[2] / "frames"
     eventually(lambda: is_filmed(visitor.json(f"/api/v1/timelapses/{frames.parent.name}")))
     with contextlib.closing(Gate(sorted(frames.rglob("*.jpg"))[2])) as gate:
@@ -394,14 +394,14 @@ def test_without_a_connection_nothing_is_shown_as_current(
     is_in_step(page)
     form_of(listed)
     visitor.context.set_offline(True)
-    expect(page.locator("#state")).to_have_text("Last known: Running")
+    expect(page.locator("#state")).to_have_text("Last known: Running", timeout=10_000)
     expect(page.locator("#next")).to_be_empty()
     for button in page.locator("#commands button:visible").all():
         expect(button).to_be_disabled()
-    expect(listed.locator("article").first).to_have_attribute("data-look", "lost")
+    expect(listed.locator("article").first).to_have_attribute("data-look", "lost", timeout=10_000)
     expect(listed.get_by_role("button", name="Begin", exact=True)).to_be_disabled()
     visitor.context.set_offline(False)
-    expect(page.locator("#state")).to_have_text("Running")
+    expect(page.locator("#state")).to_have_text("Running", timeout=10_000)
     expect(page.get_by_role("button", name="Pause")).to_be_enabled()
 
 
@@ -422,7 +422,7 @@ def test_everybody_can_use_the_pages(
     expect(page.locator("#no-place")).to_be_visible()
     is_sound(page)
     one = visitor.go(f"/timelapses/{id}")
-    expect(one.locator("#state")).to_have_text("Finished")
+    expect(one.locator("#state")).to_have_text("Finished", timeout=20_000)
     one.locator("#render-more summary").click()
     expect(table(one)).to_contain_text("captured")
     is_sound(one)
