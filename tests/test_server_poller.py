@@ -140,14 +140,34 @@ def bounds() -> Bounds:
     return PATIENT
 
 
-@pytest.fixture
-def house(bounds: Bounds) -> Iterator[House]:
+@contextlib.contextmanager
+def opened(bounds: Bounds, clock: Clock | None = None) -> Iterator[House]:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    house = House(bounds)
-    yield house
-    house.close()
+    house = House(bounds, clock)
+    try:
+        yield house
+    finally:
+        house.close()
     assert "poller" not in [thread.name for thread in threading.enumerate()]
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.fixture
+def house(bounds: Bounds) -> Iterator[House]:
+    with opened(bounds) as house:
+        yield house
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def timed(clock: SetClock) -> Iterator[House]:
+    """A house whose time is the clock's."""
+    with opened(PATIENT, clock) as house:
+        yield house
 
 
 class Parts:
@@ -373,23 +393,47 @@ def test_the_longest_idle_gives_way(house: House) -> None:
     assert newest.read(len(HEAD)) == HEAD
 
 
-def test_where_none_is_idle_the_longest_unfinished_request_gives_way() -> None:
-    clock = SetClock()
-    house = House(PATIENT, clock)
-    silent, halves = house.connect(), []
+def test_where_none_is_idle_the_longest_unfinished_request_gives_way(timed: House, clock: SetClock) -> None:
+    silent, halves = timed.connect(), []
     for _ in range(3):
         clock.time += 1
-        halves.append(house.connect())
+        halves.append(timed.connect())
         halves[-1].send(GET[:-1])
-        house.settle()
+        timed.settle()
     for client in (silent, halves[0]):
-        house.poller.make_room()
+        timed.poller.make_room()
         assert client.read_to_end() == b""
-        house.settle()  # or the next one might be this one again
+        timed.settle()  # or the next one might be this one again
     for client in halves[1:]:
         client.send(GET[-1:])
         assert client.read(len(HEAD)) == HEAD
-    house.close()
+
+
+def test_one_that_has_just_come_gives_way_to_nobody(timed: House, clock: SetClock) -> None:
+    """Where all others are being served it is the only one that could."""
+    newest = timed.connect()
+    clock.time += PATIENT.arrival_s / 2
+    timed.poller.make_room()
+    timed.settle()
+    newest.send(GET)
+    assert newest.read(len(HEAD)) == HEAD
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["first request", "next request"])
+def test_one_whose_request_waits_to_be_read_gives_way_to_nobody(timed: House, clock: SetClock, is_new: bool) -> None:
+    client = timed.connect()
+    if not is_new:
+        client.send(GET)
+        assert client.read(len(HEAD)) == HEAD
+        timed.settle()
+    clock.time += PATIENT.arrival_s
+    busy, free = threading.Event(), threading.Event()
+    timed.poller.call(lambda: (busy.set(), free.wait(10)))
+    assert busy.wait(10)
+    timed.poller.make_room()
+    client.send(GET)
+    free.set()
+    assert client.read(len(HEAD)) == HEAD
 
 
 def test_a_client_that_says_no_more_still_gets_its_answer(house: House) -> None:

@@ -28,6 +28,8 @@ class Bounds:
     request: RequestBounds = field(default_factory=RequestBounds)
     #: From accept, or a request's first byte, to the whole request; a TLS handshake too.
     request_s: float = 10.0
+    #: For so long after that beginning a connection gives way to no other: the rest of its request is on its way.
+    arrival_s: float = 1.0
     keepalive_s: float = 5.0
     #: Without a single byte taken by the client while some wait for it.
     stall_s: float = 30.0

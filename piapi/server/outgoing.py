@@ -231,8 +231,15 @@ class Transport:
 
     def unsent(self) -> int:
         """Bytes handed to the kernel that the client has not acknowledged (SIOCOUTQ, tcp(7))."""
+        return self._asked(termios.TIOCOUTQ)
+
+    def unread(self) -> int:
+        """Bytes that the kernel has of the client (SIOCINQ, tcp(7))."""
+        return self._asked(termios.FIONREAD)
+
+    def _asked(self, request: int) -> int:
         count = array.array("i", [0])
-        fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, count)
+        fcntl.ioctl(self.socket.fileno(), request, count)
         return count[0]
 
     def finish(self) -> None:

@@ -120,7 +120,8 @@ class Poller:
         self.call(self._drain)
 
     def make_room(self) -> None:
-        """Close the connection that has been idle longest; where none is, the one longest at sending its request."""
+        """Close the connection that has been idle longest; where none is, the one longest at sending its request. None
+        that has just begun, or of which something waits to be read: with all others served, it would be the newest."""
         self.call(self._close_oldest_idle)
 
     def call(self, function: Callable[[], None]) -> None:
@@ -299,11 +300,15 @@ class Poller:
             connection.transport.socket.shutdown(socket.SHUT_RDWR)
 
     def _close_oldest_idle(self) -> None:
+        just_begun = self.now() + self.bounds.request_s - self.bounds.arrival_s  # its deadline is after this
         for state in (State.IDLE, State.READING):
             waiting = [connection for connection in list(self.connections.values()) if connection.state is state]
-            if waiting:
-                self._hang_up(min(waiting, key=lambda connection: connection.deadline))
-                return
+            for connection in sorted(waiting, key=lambda connection: connection.deadline):
+                if state is State.READING and connection.deadline > just_begun:
+                    break
+                if not connection.transport.unread():
+                    self._hang_up(connection)
+                    return
 
     def _drain(self) -> None:
         self.draining = True
