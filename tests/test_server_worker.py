@@ -653,14 +653,20 @@ def test_when_full_the_longest_idle_connection_gives_way(tmp_path: Path) -> None
     assert server.stop() == 0
 
 
-def test_the_worker_ends_when_its_master_is_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("serves", [False, True], ids=["at the start", "serving"])
+def test_the_worker_ends_when_its_master_is_gone(tmp_path: Path, serves: bool) -> None:
     server = Server(tmp_path, "PatientWorker")
+    if serves:
+        with server.connect() as client:
+            client.sendall(HELLO)
+            assert read_answer(client)[0] == 200
     server.process.kill()
     # The log's pipe ends when the worker, who has its other end too, has ended.
     server._reader.join(20)
     assert not server._reader.is_alive()
     server.stop()
-    assert "Parent changed" in server.log
+    # Told of it, or asked after it at that very moment.
+    assert re.search("The arbiter is gone|Parent changed", server.log), server.log
 
 
 def test_a_worker_is_replaced_after_its_number_of_requests(tmp_path: Path) -> None:
