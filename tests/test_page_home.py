@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
 from tests.browser import DESKTOP, PHONE, Visitor, add_user
 from tests.network import Network
@@ -302,6 +302,49 @@ def test_a_locked_door_says_so(visit: Callable[..., Visitor], service: Service) 
     door.get_by_role("button", name="Unlock").tap()
     page.get_by_role("dialog").get_by_role("button", name="Unlock").tap()
     expect(door.get_by_role("button", name="Open")).to_be_enabled()
+
+
+def test_answers_about_a_door_are_shown_as_they_come_and_never_one_after_a_newer_one(
+    visit: Callable[..., Visitor], service: Service
+) -> None:
+    """On a slow network the next is asked for before the last has come: it shows what there is."""
+    page = visit().go()
+    is_in_step(page, "barn")
+    note = door_of(page, "barn").locator(".door-note")
+    shown = note_texts(note)
+    asked: list[tuple[Route, APIResponse]] = []
+
+    def ask(route: Route) -> None:
+        asked.append((route, route.fetch()))
+        page.evaluate("(count) => { document.body.dataset.asked = count; }", len(asked))
+
+    page.route("**/api/v1/doors/barn", ask)
+
+    def lock(locked: bool) -> None:
+        count = len(asked)
+        assert service.call("PUT", "/api/v1/doors/barn/lock", service.token(), {"locked": locked})[0] == 200
+        expect(page.locator("body")).to_have_attribute("data-asked", str(count + 1))
+
+    def answer(number: int) -> None:
+        route, response = asked[number]
+        route.fulfill(response=response)
+
+    lock(True)
+    lock(False)
+    answer(0)
+    expect(note).to_contain_text("Locked")
+    answer(1)
+    expect(note).to_be_hidden()
+    lock(True)
+    lock(False)
+    answer(3)
+    answer(2)
+    lock(True)
+    answer(4)
+    expect(note).to_contain_text("Locked")
+    assert [text.partition(".")[0] for text in shown()] == ["Locked", "", "Locked"]
+    lock(False)
+    answer(5)
 
 
 def test_pins_are_switched_and_slid(visit: Callable[..., Visitor]) -> None:

@@ -39,7 +39,8 @@ class DoorCard {
   #door = null;
   #operation = null;
   #said = "";
-  #asking = 0;
+  #asked = 0;
+  #shown = 0; // what was asked for before this is older
   #busy = false;
   #isLost = true;
 
@@ -70,23 +71,29 @@ class DoorCard {
 
   /** Fetch it anew, or, of a door that was fetched just now, its operation. */
   async refresh(fetched = null) {
-    const asked = ++this.#asking;
+    const asked = ++this.#asked;
     try {
       const door = fetched ?? await api("GET", this.path);
       const operation = door.links.operation ? await api("GET", door.links.operation) : null;
-      if (asked === this.#asking) this.take(door, operation);
+      if (asked <= this.#shown) return;
+      this.#shown = asked;
+      this.#show(door, operation);
     } catch (error) {
       if (!(error instanceof Unreachable)) complain(error);
     }
   }
 
   /** Show this door, which was just fetched. */
-  take(door, operation) {
+  take(door) {
+    this.#shown = ++this.#asked;
+    this.#show(door, door.links.operation ? this.#operation : null);
+    if (door.links.operation) this.refresh(door);
+  }
+
+  #show(door, operation) {
     const isFirst = this.#door === null;
     this.#door = door;
-    if (operation !== undefined) this.#operation = operation;
-    else if (door.links.operation) this.refresh(door);
-    else this.#asking += 1; // what is on its way is older
+    this.#operation = operation;
     this.#isLost = !live.connected;
     this.#draw();
     const words = `${title(this.name)}: ${this.state.textContent}`;
