@@ -58,7 +58,7 @@ def test_cameras_are_listed_without_opening_them(tmp_path: Path) -> None:
     node(tmp_path, "video1", "unicam-embedded", "csi1", "unicam", index=1)
     node(tmp_path, "video13", "bcm2835-isp-output0", "isp", "bcm2835-isp")
     node(tmp_path, "video42", "Loopback", "virtual")
-    found = attached_cameras(tmp_path)
+    found = attached_cameras(tmp_path, tmp_path)
     assert [(camera.backend, camera.source) for camera in found] == [
         ("picamera2", ""),
         ("av", "/dev/video2"),
@@ -70,11 +70,44 @@ def test_cameras_are_listed_without_opening_them(tmp_path: Path) -> None:
 def test_two_cameras_on_the_connectors_are_told_apart_by_number(tmp_path: Path) -> None:
     for index in range(8):
         node(tmp_path, f"video{index}", f"rp1-cfe-{index}", f"cfe{index // 4}", "rp1-cfe", index % 4)
-    assert [camera.source for camera in attached_cameras(tmp_path)] == ["0", "1"]
+    assert [camera.source for camera in attached_cameras(tmp_path, tmp_path)] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "by_id, sources",
+    [
+        ({"usb-A-index0": "video0", "usb-B-index0": "video2"}, ["by-id/usb-A-index0", "by-id/usb-B-index0"]),
+        ({"usb-A-index0": "video2"}, ["by-path/port1", "by-path/port2"]),  # they have no serial numbers
+        ({}, ["by-path/port1", "by-path/port2"]),
+    ],
+)
+def test_webcams_of_one_kind_are_named_by_what_stays(tmp_path: Path, by_id: dict[str, str], sources: list[str]) -> None:
+    for number, port in ((0, "usb1"), (2, "usb2")):
+        node(tmp_path, f"video{number}", "HD Webcam", port, "uvcvideo")
+    links = tmp_path / "v4l"
+    link(links / "by-id", by_id)
+    link(links / "by-path", {"port1": "video0", "port1-again": "video0", "port2": "video2"})
+    assert [camera.source for camera in attached_cameras(tmp_path, links)] == [f"{links}/{name}" for name in sources]
+
+
+def test_a_webcam_is_named_by_what_it_is_and_never_by_its_port_alone(tmp_path: Path) -> None:
+    for number, card in ((0, "HD Webcam"), (2, "Grabber")):
+        node(tmp_path, f"video{number}", card, card, "uvcvideo")
+    links = tmp_path / "v4l"
+    link(links / "by-id", {"usb-HD_Webcam-index0": "video0", "usb-HD_Webcam-index1": "video1"})
+    link(links / "by-path", {"port1": "video0", "port2": "video2"})
+    found = attached_cameras(tmp_path, links)
+    assert [camera.source for camera in found] == [f"{links}/by-id/usb-HD_Webcam-index0", "/dev/video2"]
+
+
+def link(folder: Path, links: dict[str, str]) -> None:
+    folder.mkdir(parents=True)
+    for name, target in links.items():
+        (folder / name).symlink_to(f"../../{target}")
 
 
 def test_a_machine_without_cameras_has_none(tmp_path: Path) -> None:
-    assert attached_cameras(tmp_path) == []
+    assert attached_cameras(tmp_path, tmp_path) == []
 
 
 # The text -------------------------------------------------------------------------------------------------------------

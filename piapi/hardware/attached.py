@@ -33,21 +33,29 @@ class _Node:
     index: int
 
 
-def attached_cameras(sysfs: Path = Path("/sys")) -> list[AttachedCamera]:
-    """Cameras on the connectors first, then USB cameras and whatever else is a capture node."""
+def attached_cameras(sysfs: Path = Path("/sys"), links: Path = Path("/dev/v4l")) -> list[AttachedCamera]:
+    """Cameras on the connectors first, then USB cameras and whatever else is a capture node. `links`: what udev names
+    them, too."""
     nodes = sorted(_nodes(sysfs), key=lambda node: int(node.name.removeprefix("video")))
     connectors = dict.fromkeys(node.device for node in nodes if node.driver in _CONNECTORS)
     found = [
         AttachedCamera("picamera2", str(number) if len(connectors) > 1 else "", "a camera on a Pi's camera connector")
         for number, _ in enumerate(connectors)
     ]
-    found += [
-        AttachedCamera("av", f"/dev/{node.name}", node.card)
-        for node in nodes
-        # The second node of a USB camera has no pictures, but facts about them.
-        if node.index == 0 and node.driver not in (*_CONNECTORS, *NO_CAMERAS)
-    ]
+    # The second node of a USB camera has no pictures, but facts about them.
+    others = [node for node in nodes if node.index == 0 and node.driver not in (*_CONNECTORS, *NO_CAMERAS)]
+    names, ports = _linked(links / "by-id"), _linked(links / "by-path")
+    for node in others:
+        alike = [other.name for other in others if other.card == node.card]
+        # Of several without serial numbers udev names one alone by what it is; where they are plugged in, they differ.
+        lasting = names if all(name in names for name in alike) else ports if len(alike) > 1 else {}
+        found.append(AttachedCamera("av", lasting.get(node.name, f"/dev/{node.name}"), node.card))
     return found
+
+
+def _linked(folder: Path) -> dict[str, str]:
+    """Node → a path to it that stays: a number is given to whoever comes first, or comes back first."""
+    return {link.resolve().name: str(link) for link in sorted(folder.glob("*"), reverse=True)}
 
 
 def _nodes(sysfs: Path) -> Iterator[_Node]:
