@@ -90,6 +90,17 @@ def test_webcams_of_one_kind_are_named_by_what_stays(tmp_path: Path, by_id: dict
     assert [camera.source for camera in attached_cameras(tmp_path, links)] == [f"{links}/{name}" for name in sources]
 
 
+def test_two_cameras_in_one_usb_device_are_told_apart_by_their_place(tmp_path: Path) -> None:
+    for number, card in ((0, "Integrated Camera: C"), (2, "Integrated Camera: I")):
+        node(tmp_path, f"video{number}", card, f"usb1/1.{number}", "uvcvideo")
+    (tmp_path / "devices/usb1/idVendor").touch()
+    links = tmp_path / "v4l"
+    link(links / "by-id", {"usb-Integrated_Camera-index0": "video2"})
+    link(links / "by-path", {"port1.0": "video0", "port1.2": "video2"})
+    found = attached_cameras(tmp_path, links)
+    assert [camera.source for camera in found] == [f"{links}/by-path/port1.0", f"{links}/by-path/port1.2"]
+
+
 def test_a_webcam_is_named_by_what_it_is_and_never_by_its_port_alone(tmp_path: Path) -> None:
     for number, card in ((0, "HD Webcam"), (2, "Grabber")):
         node(tmp_path, f"video{number}", card, card, "uvcvideo")

@@ -32,6 +32,11 @@ class _Node:
     device: Path
     index: int
 
+    def is_like(self, other: _Node) -> bool:
+        """Whether udev may call both the same: of one kind, without serial numbers, or parts of one USB device."""
+        is_same_usb = self.device.parent == other.device.parent and (self.device.parent / "idVendor").exists()
+        return self.card == other.card or is_same_usb
+
 
 def attached_cameras(sysfs: Path = Path("/sys"), links: Path = Path("/dev/v4l")) -> list[AttachedCamera]:
     """Cameras on the connectors first, then USB cameras and whatever else is a capture node. `links`: what udev names
@@ -46,8 +51,8 @@ def attached_cameras(sysfs: Path = Path("/sys"), links: Path = Path("/dev/v4l"))
     others = [node for node in nodes if node.index == 0 and node.driver not in (*_CONNECTORS, *NO_CAMERAS)]
     names, ports = _linked(links / "by-id"), _linked(links / "by-path")
     for node in others:
-        alike = [other.name for other in others if other.card == node.card]
-        # Of several without serial numbers udev names one alone by what it is; where they are plugged in, they differ.
+        alike = [other.name for other in others if node.is_like(other)]
+        # Of several that are alike udev names one alone by what it is; where they are plugged in, they differ.
         lasting = names if all(name in names for name in alike) else ports if len(alike) > 1 else {}
         found.append(AttachedCamera("av", lasting.get(node.name, f"/dev/{node.name}"), node.card))
     return found
