@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -66,6 +67,8 @@ for step in sys.argv[1:]:
 TELLS = {"linereq_put_event": "line=+12(%si):u32 at=+0(%si):u64 edge=+8(%si):u32"}
 """How the kernel tells whoever has a line of an edge, a `struct gpio_v2_line_event` (linux/gpio.h)."""
 
+Told = list[Mapping[str, int]]
+
 RISING, FALLING = 1, 2
 
 HELD_S, BOUNCE_S, TRIES = 0.3, 0.05, 10
@@ -126,16 +129,25 @@ def test_what_bounces_is_one_edge(pi: Pi) -> None:
                 move(pi, *BOUNCES, "down", HELD_S, *reversed(BOUNCES), "up", HELD_S)
                 told = [call.arguments for call in trace.calls() if call.arguments["line"] == BELL]
                 print(*told, sep="\n")  # noqa: T201
-                if len(told) > 2 and steady(told) == [FALLING, RISING]:
+                if bounced(told) and steady(told) == [FALLING, RISING]:
                     heard(2)
                     return
     raise AssertionError("the guest was never quick enough for a press that bounces and is held")
 
 
-def steady(told: list[Mapping[str, int]]) -> list[int]:
-    """Which edges no other followed within the time for which a line has to be steady, by the kernel's own dates."""
-    ends = [*(then["at"] for then in told[1:]), math.inf]
-    return [edge["edge"] for edge, end in zip(told, ends, strict=True) if end - edge["at"] >= BOUNCE_S * 1e9]
+def bounced(told: Told) -> bool:
+    """Whether there were more changes than one to press it and one to let it go. (The kernel tells the level that it
+    finds, so one may come twice.)"""
+    return len(list(itertools.groupby(edge["edge"] for edge in told))) > 2
+
+
+def steady(told: Told) -> list[int]:
+    """Which edges no other followed within the time for which a line has to be steady, by the kernel's own dates; none
+    where that is a close thing."""
+    rests_s = [(then["at"] - edge["at"]) / 1e9 for edge, then in itertools.pairwise(told)]
+    if any(0.5 < rest_s / BOUNCE_S < 1.5 for rest_s in rests_s):
+        return []
+    return [edge["edge"] for edge, rest_s in zip(told, [*rests_s, math.inf], strict=True) if rest_s > BOUNCE_S]
 
 
 def test_a_line_that_another_has_is_unavailable_until_it_lets_go(pi: Pi) -> None:
