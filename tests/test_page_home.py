@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import APIResponse, Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser import DESKTOP, PHONE, Visitor, add_user
 from tests.network import Network
@@ -304,49 +304,6 @@ def test_a_locked_door_says_so(visit: Callable[..., Visitor], service: Service) 
     expect(door.get_by_role("button", name="Open")).to_be_enabled()
 
 
-def test_answers_about_a_door_are_shown_as_they_come_and_never_one_after_a_newer_one(
-    visit: Callable[..., Visitor], service: Service
-) -> None:
-    """On a slow network the next is asked for before the last has come: it shows what there is."""
-    page = visit().go()
-    is_in_step(page, "barn")
-    note = door_of(page, "barn").locator(".door-note")
-    shown = note_texts(note)
-    asked: list[tuple[Route, APIResponse]] = []
-
-    def ask(route: Route) -> None:
-        asked.append((route, route.fetch()))
-        page.evaluate("(count) => { document.body.dataset.asked = count; }", len(asked))
-
-    page.route("**/api/v1/doors/barn", ask)
-
-    def lock(locked: bool) -> None:
-        count = len(asked)
-        assert service.call("PUT", "/api/v1/doors/barn/lock", service.token(), {"locked": locked})[0] == 200
-        expect(page.locator("body")).to_have_attribute("data-asked", str(count + 1))
-
-    def answer(number: int) -> None:
-        route, response = asked[number]
-        route.fulfill(response=response)
-
-    lock(True)
-    lock(False)
-    answer(0)
-    expect(note).to_contain_text("Locked")
-    answer(1)
-    expect(note).to_be_hidden()
-    lock(True)
-    lock(False)
-    answer(3)
-    answer(2)
-    lock(True)
-    answer(4)
-    expect(note).to_contain_text("Locked")
-    assert [text.partition(".")[0] for text in shown()] == ["Locked", "", "Locked"]
-    lock(False)
-    answer(5)
-
-
 def test_pins_are_switched_and_slid(visit: Callable[..., Visitor]) -> None:
     page = visit().go()
     lamp, fan, button = (page.locator(f'[data-pin="{name}"]') for name in ("lamp", "fan", "button"))
@@ -447,7 +404,7 @@ TELL_OF_A_CAMERA = 'live.dispatchEvent(new CustomEvent("entry", { detail: { type
 
 def with_live(page: Page, statement: str) -> None:
     """Run a statement on the page's own connection, while it is still being fetched."""
-    module = 'performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/live.js")).name'
+    module = 'document.querySelector("meta[name=piapi]").dataset.static + "live.js"'
     page.evaluate(f"async () => {{ const {{ live }} = await import({module}); {statement} }}")
 
 
@@ -491,6 +448,98 @@ def test_a_camera_that_goes_while_the_page_is_fetched_is_shown_gone(visit: Calla
     page.goto("/")
     expect(page.locator("#loading")).to_be_hidden()
     expect(page.locator(".view-absent")).to_contain_text("unplugged")
+
+
+class Answers:
+    """A page whose clock stands still, and what is answered about one thing on it: told by the test, when it says."""
+
+    def __init__(self, visitor: Visitor, path: str, words: Callable[[Page], Locator]) -> None:
+        self.page = go_on_a_stopped_clock(visitor)
+        expect(self.page.locator('[data-look="lost"]')).to_have_count(0)
+        self.words = words(self.page)
+        self.shown = note_texts(self.words)
+        self._path = path
+        self._thing = visitor.json(f"/api/v1/{path}")
+        self._asked: list[Route] = []
+        self.page.route(f"**/api/v1/{path}", self._ask)
+        self.page.route(f"**/api/v1/{path.partition('/')[0]}?limit=200", self._ask)
+
+    def _ask(self, route: Route) -> None:
+        self._asked.append(route)
+        self.page.evaluate("(count) => { document.body.dataset.asked = count; }", len(self._asked))
+
+    def is_asked(self, event: str) -> int:
+        """Let something happen after which the page asks anew. Gives the number of the question."""
+        number = len(self._asked)
+        with_live(self.page, f"live.dispatchEvent({event});")
+        expect(self.page.locator("body")).to_have_attribute("data-asked", str(number + 1))
+        return number
+
+    def is_told(self) -> int:
+        """By an entry of the journal."""
+        kind, name = self._path.split("/")
+        entry = f'{{ type: "{kind[:-1]}.changed", subject: "{kind[:-1]}:{name}" }}'
+        return self.is_asked(f'new CustomEvent("entry", {{ detail: {entry} }})')
+
+    def answer(self, number: int, **changed: Any) -> None:
+        route, thing = self._asked[number], self._thing | changed
+        route.fulfill(json={"items": [thing], "links": {}} if "limit" in route.request.url else thing)
+
+
+@pytest.fixture(params=["doors/gate", "pins/fan"])
+def answers(request: pytest.FixtureRequest, visit: Callable[..., Visitor]) -> tuple[Answers, Callable[[int, int], str]]:
+    """Of a door or a pin; and what answers a question by a number, and gives the words that it has to show."""
+    if request.param == "doors/gate":
+        answers = Answers(visit(), request.param, lambda page: door_of(page, "gate").locator(".door-note"))
+    else:
+        answers = Answers(visit(), request.param, lambda page: page.locator('[data-pin="fan"] .pin-state'))
+
+    def answer(question: int, number: int) -> str:
+        reason = f"{number} cats sleep in it"
+        answers.answer(question, value=number / 100, locked=True, lock_reason=reason)
+        return f"Locked: {reason}. It takes no command." if request.param == "doors/gate" else f"{number} %"
+
+    return answers, answer
+
+
+AnswersAndHow = tuple[Answers, Callable[[int, int], str]]
+
+
+def test_answers_are_shown_as_they_come_and_none_after_that_to_a_later_question(answers: AnswersAndHow) -> None:
+    """On a slow network the page asks again before it has been answered."""
+    place, answer = answers
+    first, second, third, fourth = (place.is_told() for _ in range(4))
+    texts = []
+    for question in (first, second, fourth):
+        texts.append(answer(question, 10 + question))
+        expect(place.words).to_have_text(texts[-1])
+    answer(third, 50)
+    texts.append(answer(place.is_told(), 60))
+    expect(place.words).to_have_text(texts[-1])
+    assert place.shown() == texts
+
+
+def test_a_list_that_was_asked_for_earlier_comes_too_late(answers: AnswersAndHow) -> None:
+    place, answer = answers
+    all_of_them = place.is_asked('new Event("found")')
+    newer = answer(place.is_told(), 20)
+    expect(place.words).to_have_text(newer)
+    answer(all_of_them, 50)
+    expect(place.page.locator("body")).to_have_attribute("data-asked", "3")  # once more, as it was told meanwhile
+    newest = answer(2, 30)
+    expect(place.words).to_have_text(newest)
+    assert place.shown() == [newer, newest]
+
+
+def test_an_answer_from_before_piapi_was_lost_is_not_shown_as_its_state_now(answers: AnswersAndHow) -> None:
+    place, answer = answers
+    before = place.is_told()
+    with_live(place.page, 'live.dispatchEvent(new Event("lost"));')
+    all_of_them = place.is_asked('new Event("found")')
+    answer(before, 50)
+    newer = answer(all_of_them, 20)
+    expect(place.words).to_have_text(newer)
+    assert not [text for text in place.shown() if "50" in text]
 
 
 def have_moved(service: Service, name: str) -> None:

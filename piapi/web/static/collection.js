@@ -5,6 +5,32 @@ import { show } from "./dom.js";
 import { live } from "./live.js";
 import { nameIn } from "./words.js";
 
+/** Answers are shown as they come, but none after that to a later question. */
+export class Turns {
+  #asked = 0;
+  #shown = 0;
+
+  /** Before asking. Gives what tells, when the answer is here, whether it may be shown; if so, it counts as shown. */
+  ask() {
+    const turn = ++this.#asked;
+    return () => {
+      if (turn <= this.#shown) return false;
+      this.#shown = turn;
+      return true;
+    };
+  }
+
+  /** What is on its way is not to be shown. */
+  forget() {
+    this.#shown = ++this.#asked;
+  }
+
+  /** Which question's answer is shown. */
+  get shown() {
+    return this.#shown;
+  }
+}
+
 export class Collection {
   #parts = new Map();
   #loads = 0;
@@ -13,14 +39,14 @@ export class Collection {
 
   /**
    * `types`: how those entries of the journal begin that are about one of them. `make(thing)` gives its part, which has
-   * a `node`, and `take(thing)`, `refresh()` and `lose()`.
+   * a `node`, its `turns`, and `take(thing)`, `refresh()` and `lose()`.
    */
   constructor(section, path, types, make) {
     this.section = section;
     this.path = path;
     this.make = make;
     for (const type of types) live.on(type, ({ subject }) => this.#changed(nameIn(subject)));
-    live.addEventListener("lost", () => this.each((part) => part.lose()));
+    live.addEventListener("lost", () => this.each((part) => { part.turns.forget(); part.lose(); }));
   }
 
   each(run) {
@@ -31,16 +57,14 @@ export class Collection {
   async load() {
     const load = ++this.#newest;
     this.#loads += 1;
+    const turns = new Map([...this.#parts].map(([name, part]) => [name, part.turns.ask()]));
     try {
       const { items } = await api("GET", `${this.path}?limit=200`);
       if (load !== this.#newest) return items.length; // overtaken, on a network that came back
       for (const thing of items) {
-        if (!this.#parts.has(thing.name)) {
-          const part = this.make(thing);
-          this.#parts.set(thing.name, part);
-          this.section.append(part.node);
-        }
-        this.#parts.get(thing.name).take(thing);
+        const part = this.#parts.get(thing.name) ?? this.#add(thing);
+        const mayShow = turns.get(thing.name) ?? part.turns.ask();
+        if (mayShow()) part.take(thing);
       }
       show(this.section, items.length > 0);
       return items.length;
@@ -50,6 +74,13 @@ export class Collection {
       this.#told.clear();
       for (const name of told) this.#changed(name);
     }
+  }
+
+  #add(thing) {
+    const part = this.make(thing);
+    this.#parts.set(thing.name, part);
+    this.section.append(part.node);
+    return part;
   }
 
   /** Also what is on its way may be older than that. */

@@ -1,7 +1,7 @@
 // Doors: where each is and how that is known, and holding a button to move it.
 
 import { api, command, expiry, may, newKey, serverNow, Unreachable } from "./api.js";
-import { Collection } from "./collection.js";
+import { Collection, Turns } from "./collection.js";
 import { announce, complain, confirmed, el, icon, show, toast, whileBusy, write } from "./dom.js";
 import { holdButton } from "./hold.js";
 import { live } from "./live.js";
@@ -39,13 +39,12 @@ class DoorCard {
   #door = null;
   #operation = null;
   #said = "";
-  #asked = 0;
-  #shown = 0; // what was asked for before this is older
   #busy = false;
   #isLost = true;
 
   constructor(name) {
     this.name = name;
+    this.turns = new Turns();
     this.path = `/doors/${encodeURIComponent(name)}`;
     this.state = el("p", { class: "door-state" });
     this.basis = el("p", { class: "door-basis" });
@@ -69,25 +68,37 @@ class DoorCard {
     return holdButton({ label: verb, question: `${verb} ${title(this.name)}?`, act });
   }
 
-  /** Fetch it anew, or, of a door that was fetched just now, its operation. */
-  async refresh(fetched = null) {
-    const asked = ++this.#asked;
+  /** Fetch it anew, and its operation. */
+  async refresh() {
+    const mayShow = this.turns.ask();
+    await this.#unlessUnreachable(async () => {
+      const door = await api("GET", this.path);
+      const operation = await this.#operationOf(door);
+      if (mayShow()) this.#show(door, operation);
+    });
+  }
+
+  /** Show this door at once, and its operation as soon as it is here. */
+  take(door) {
+    const { operation } = door.links;
+    const { shown } = this.turns;
+    this.#show(door, this.#operation?.links.self === operation ? this.#operation : null);
+    return this.#unlessUnreachable(async () => {
+      const found = await this.#operationOf(door);
+      if (this.turns.shown === shown) this.#show(door, found);
+    });
+  }
+
+  #operationOf(door) {
+    return door.links.operation ? api("GET", door.links.operation) : null;
+  }
+
+  async #unlessUnreachable(run) {
     try {
-      const door = fetched ?? await api("GET", this.path);
-      const operation = door.links.operation ? await api("GET", door.links.operation) : null;
-      if (asked <= this.#shown) return;
-      this.#shown = asked;
-      this.#show(door, operation);
+      await run();
     } catch (error) {
       if (!(error instanceof Unreachable)) complain(error);
     }
-  }
-
-  /** Show this door, which was just fetched. */
-  take(door) {
-    this.#shown = ++this.#asked;
-    this.#show(door, door.links.operation ? this.#operation : null);
-    if (door.links.operation) this.refresh(door);
   }
 
   #show(door, operation) {

@@ -1,7 +1,7 @@
 // Pins: a switch, a button to hold for as long as it is to be on, a slider, or the light of an input.
 
 import { api, command, may, newKey, Unreachable } from "./api.js";
-import { Collection } from "./collection.js";
+import { Collection, Turns } from "./collection.js";
 import { announce, complain, el, icon, write } from "./dom.js";
 import { live } from "./live.js";
 import { title } from "./words.js";
@@ -21,6 +21,7 @@ class PinRow {
   constructor(pin) {
     this.#pin = pin;
     this.name = pin.name;
+    this.turns = new Turns();
     this.path = `/pins/${encodeURIComponent(pin.name)}`;
     this.picture = el("span", { class: "pin-light" }, icon("lightbulb"));
     this.state = el("small", { class: "pin-state" });
@@ -45,8 +46,10 @@ class PinRow {
   }
 
   async refresh() {
+    const mayShow = this.turns.ask();
     try {
-      this.take(await api("GET", this.path));
+      const pin = await api("GET", this.path);
+      if (mayShow()) this.take(pin);
     } catch (error) {
       if (!(error instanceof Unreachable)) complain(error);
     }
