@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.network import Network
 from tests.service import Service
@@ -88,3 +97,19 @@ def add_user(service: Service, name: str = NAME, password: str = PASSWORD, **rig
     body = {"name": name, "password": password, **(rights or {"role": "admin"})}
     status, _, answer = service.call("POST", "/api/v1/users", service.token(), body)
     assert status == 201, answer
+
+
+def note_texts(place: Locator) -> Callable[[], list[str]]:
+    """Gives what it has shown since, also what was there for a moment alone."""
+    texts = place.evaluate_handle("""(node) => {
+        const texts = [];
+        new MutationObserver(() => texts.push(node.textContent)).observe(node, { childList: true });
+        return texts;
+    }""")
+    return lambda: list(texts.json_value())
+
+
+def with_live(page: Page, statement: str) -> None:
+    """Run a statement on the page's own connection, while it is still being fetched."""
+    module = 'document.querySelector("meta[name=piapi]").dataset.static + "live.js"'
+    page.evaluate(f"async () => {{ const {{ live }} = await import({module}); {statement} }}")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser import DESKTOP, PHONE, Visitor, add_user
+from tests.browser import DESKTOP, PHONE, Visitor, add_user, note_texts, with_live
 from tests.network import Network
 from tests.service import Service, children_of, eventually, running
 
@@ -116,16 +116,6 @@ def hold(page: Page, button: Locator) -> None:
     lift = touch(page, button)
     expect(page.locator(".is-held")).to_have_count(0)
     lift()
-
-
-def note_texts(place: Locator) -> Callable[[], list[str]]:
-    """Gives what it has shown since, also what was there for a moment alone."""
-    texts = place.evaluate_handle("""(node) => {
-        const texts = [];
-        new MutationObserver(() => texts.push(node.textContent)).observe(node, { childList: true });
-        return texts;
-    }""")
-    return lambda: list(texts.json_value())
 
 
 def commands(visitor: Visitor, method: str = "PUT") -> list[str]:
@@ -400,12 +390,6 @@ def test_another_site_moves_nothing(visit: Callable[..., Visitor], service: Serv
 
 NOTE_ENTRIES = 'live.on("operation.state", ({ data }) => { document.body.dataset.told = data.state; });'
 TELL_OF_A_CAMERA = 'live.dispatchEvent(new CustomEvent("entry", { detail: { type: "camera.state" } }));'
-
-
-def with_live(page: Page, statement: str) -> None:
-    """Run a statement on the page's own connection, while it is still being fetched."""
-    module = 'document.querySelector("meta[name=piapi]").dataset.static + "live.js"'
-    page.evaluate(f"async () => {{ const {{ live }} = await import({module}); {statement} }}")
 
 
 def test_a_door_that_moves_while_the_page_is_fetched_is_shown_where_it_is(

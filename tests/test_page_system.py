@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import segno
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.browser import NAME, PASSWORD, Visitor, add_user
+from tests.browser import NAME, PASSWORD, Visitor, add_user, note_texts, with_live
 from tests.service import Service, running
 
 CONFIG = """
@@ -331,6 +333,52 @@ def test_heat_and_want_of_power_are_told_in_words(anna: Visitor) -> None:
     expect(machine).to_contain_text("Use the power supply made for this Pi")
     expect(machine).to_contain_text("Set by the network")
     expect(machine).to_contain_text("No photo is kept until there is room")
+
+
+LISTS: dict[str, tuple[str, str, Callable[[dict[str, Any], int], object]]] = {
+    "system": ("#machine-rows", "camera.state", lambda found, celsius: found.update(cpu_temperature_c=celsius)),
+    "cameras?limit=200": ("#parts-rows", "camera.state", lambda found, n: found["items"][0].update(model=f"{n} °C")),
+    "tokens?limit=200": ("#devices-rows", "token.created", lambda found, n: found["items"][0].update(name=f"{n} °C")),
+    "users?limit=200": ("#people-rows", "user.changed", lambda found, n: found["items"][0].update(name=f"{n} °C")),
+}
+"""Where what is asked for is shown, an entry of the journal after which it is asked for, and how to put a number in."""
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_no_list_is_shown_after_that_to_a_later_question(anna: Visitor, service: Service, path: str) -> None:
+    """A key that was revoked must not come back on a slow network."""
+    rows, event, put = LISTS[path]
+    service.token()
+    anna.context.clock.install()
+    page = anna.go("/system")
+    expect(page.locator("#loading")).to_be_hidden()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)  # it asks now and then by itself
+    found = anna.json(f"/api/v1/{path}")
+    shown, asked = note_texts(page.locator(rows)), list[Route]()
+
+    def ask(route: Route) -> None:
+        asked.append(route)
+        page.evaluate("(count) => { document.body.dataset.asked = count; }", len(asked))
+
+    def is_asked() -> int:
+        number = len(asked)
+        with_live(page, f'live.dispatchEvent(new CustomEvent("entry", {{ detail: {{ type: "{event}" }} }}));')
+        expect(page.locator("body")).to_have_attribute("data-asked", str(number + 1))
+        return number
+
+    def answer(question: int, number: int) -> None:
+        changed = copy.deepcopy(found)
+        put(changed, number)
+        asked[question].fulfill(json=changed)
+
+    page.route(f"**/api/v1/{path}", ask)
+    earlier, later = is_asked(), is_asked()
+    answer(later, 31)
+    expect(page.locator(rows)).to_contain_text("31 °C")
+    answer(earlier, 52)
+    answer(is_asked(), 33)
+    expect(page.locator(rows)).to_contain_text("33 °C")
+    assert not [text for text in shown() if "52 °C" in text]
 
 
 def test_every_page_says_that_the_hardware_is_simulated(anna: Visitor) -> None:

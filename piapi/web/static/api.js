@@ -119,3 +119,29 @@ export async function* pages(path) {
     next = found.links.next;
   }
 }
+
+/** Answers are shown as they come, but none after that to a later question. */
+export class Turns {
+  #asked = 0;
+  #shown = 0;
+
+  /** Before asking. Gives what tells, when the answer is here, whether it may be shown; if so, it counts as shown. */
+  ask() {
+    const turn = ++this.#asked;
+    return () => {
+      if (turn <= this.#shown) return false;
+      this.#shown = turn;
+      return true;
+    };
+  }
+
+  /** What is on its way is not to be shown. */
+  forget() {
+    this.#shown = ++this.#asked;
+  }
+
+  /** Which question's answer is shown. */
+  get shown() {
+    return this.#shown;
+  }
+}

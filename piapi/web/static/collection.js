@@ -5,32 +5,6 @@ import { show } from "./dom.js";
 import { live } from "./live.js";
 import { nameIn } from "./words.js";
 
-/** Answers are shown as they come, but none after that to a later question. */
-export class Turns {
-  #asked = 0;
-  #shown = 0;
-
-  /** Before asking. Gives what tells, when the answer is here, whether it may be shown; if so, it counts as shown. */
-  ask() {
-    const turn = ++this.#asked;
-    return () => {
-      if (turn <= this.#shown) return false;
-      this.#shown = turn;
-      return true;
-    };
-  }
-
-  /** What is on its way is not to be shown. */
-  forget() {
-    this.#shown = ++this.#asked;
-  }
-
-  /** Which question's answer is shown. */
-  get shown() {
-    return this.#shown;
-  }
-}
-
 export class Collection {
   #parts = new Map();
   #loads = 0;

@@ -1,6 +1,6 @@
 // Devices that have a key: which, what for, since when; taking it away, and pairing another one.
 
-import { api, pages } from "./api.js";
+import { api, pages, Turns } from "./api.js";
 import { byId, confirmed, el, icon, show, whileBusy } from "./dom.js";
 import { pairDevice } from "./pairing.js";
 import { rightsInWords } from "./rights.js";
@@ -16,6 +16,7 @@ export async function all(path) {
 
 /** The list of devices, and of links that wait for theirs. */
 export class Devices {
+  #turns = new Turns();
   isAccess = true;
 
   constructor() {
@@ -23,7 +24,9 @@ export class Devices {
   }
 
   async load() {
+    const mayShow = this.#turns.ask();
     const [session, tokens, pairings] = await Promise.all([sessionOfMine(), all("/tokens"), all("/pairings")]);
+    if (!mayShow()) return;
     const rows = [
       ...pairings.map((pairing) => this.#waiting(pairing)),
       ...tokens.map((token) => this.#token(token, token.links.self === session.links.token)),

@@ -1,7 +1,7 @@
 // Doors: where each is and how that is known, and holding a button to move it.
 
-import { api, command, expiry, may, newKey, serverNow, Unreachable } from "./api.js";
-import { Collection, Turns } from "./collection.js";
+import { api, command, expiry, may, newKey, serverNow, Turns, Unreachable } from "./api.js";
+import { Collection } from "./collection.js";
 import { announce, complain, confirmed, el, icon, show, toast, whileBusy, write } from "./dom.js";
 import { holdButton } from "./hold.js";
 import { live } from "./live.js";

@@ -1,6 +1,6 @@
 // The machine and what is connected to it: how each is, and what helps where one is not well.
 
-import { api } from "./api.js";
+import { api, Turns } from "./api.js";
 import { byId, el, icon, show } from "./dom.js";
 import { count, duration, size, title } from "./words.js";
 
@@ -48,8 +48,12 @@ function row(picture, heading, text, { look = "", help = "", more = null } = {})
 
 /** Disk, temperature, power, clock. */
 export class Machine {
+  #turns = new Turns();
+
   async load() {
+    const mayShow = this.#turns.ask();
     const system = await api("GET", "/system");
+    if (!mayShow()) return;
     byId("machine-rows").replaceChildren(
       disk(system.disk),
       temperature(system.cpu_temperature_c),
@@ -146,10 +150,14 @@ const DOORS = {
 
 /** Cameras, doors and pins: those that this user may see. */
 export class Parts {
+  #turns = new Turns();
+
   async load() {
+    const mayShow = this.#turns.ask();
     const [cameras, doors, pins] = await Promise.all(
       ["cameras", "doors", "pins"].map(async (kind) => (await api("GET", `/${kind}?limit=200`)).items),
     );
+    if (!mayShow()) return;
     const rows = [...cameras.map(camera), ...doors.map(door), ...pins.map(pin)];
     byId("parts-rows").replaceChildren(...rows);
     show(byId("parts"), rows.length > 0);

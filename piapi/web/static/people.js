@@ -1,6 +1,6 @@
 // People with a name and a password.
 
-import { api, who } from "./api.js";
+import { api, Turns, who } from "./api.js";
 import { all } from "./devices.js";
 import { byId, confirmed, el, icon, show, toast, whileBusy } from "./dom.js";
 import { openForm } from "./forms.js";
@@ -12,6 +12,7 @@ const SHORTEST = 8;
 
 /** The list of people. */
 export class People {
+  #turns = new Turns();
   isAccess = true;
 
   constructor() {
@@ -19,7 +20,9 @@ export class People {
   }
 
   async load() {
+    const mayShow = this.#turns.ask();
     const [session, users] = await Promise.all([sessionOfMine(), all("/users")]);
+    if (!mayShow()) return;
     const rows = users.map((user) => this.#row(user, session.kind === "user" && user.name === who));
     byId("people-rows").replaceChildren(...(rows.length ? rows : [el("p", { class: "empty" }, "Nobody has a name and a password yet.")]));
     show(byId("people"));

@@ -1,7 +1,7 @@
 // Pins: a switch, a button to hold for as long as it is to be on, a slider, or the light of an input.
 
-import { api, command, may, newKey, Unreachable } from "./api.js";
-import { Collection, Turns } from "./collection.js";
+import { api, command, may, newKey, Turns, Unreachable } from "./api.js";
+import { Collection } from "./collection.js";
 import { announce, complain, el, icon, write } from "./dom.js";
 import { live } from "./live.js";
 import { title } from "./words.js";
