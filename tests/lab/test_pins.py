@@ -137,8 +137,8 @@ def test_what_bounces_is_one_edge(pi: Pi) -> None:
 
 def bounced(told: Told) -> bool:
     """Whether there were more changes than one to press it and one to let it go. (The kernel tells the level that it
-    finds, so one may come twice.)"""
-    return len(list(itertools.groupby(edge["edge"] for edge in told))) > 2
+    finds, so the one that there was may come, too.)"""
+    return len(list(itertools.groupby([RISING, *(edge["edge"] for edge in told)]))) > 3
 
 
 def steady(told: Told) -> list[int]:
