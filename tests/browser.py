@@ -14,6 +14,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    Route,
     expect,
     sync_playwright,
 )
@@ -113,3 +114,33 @@ def with_live(page: Page, statement: str) -> None:
     """Run a statement on the page's own connection, while it is still being fetched."""
     module = 'document.querySelector("meta[name=piapi]").dataset.static + "live.js"'
     page.evaluate(f"async () => {{ const {{ live }} = await import({module}); {statement} }}")
+
+
+class Questions:
+    """What a page asks of these paths of the API, from now on: answered by the test, when it says."""
+
+    def __init__(self, page: Page, *paths: str) -> None:
+        self.routes: list[Route] = []
+        self._page = page
+        for path in paths:
+            page.route(f"**/api/v1/{path}", self._hold)
+
+    def _hold(self, route: Route) -> None:
+        self.routes.append(route)
+        self._page.evaluate("(name) => document.body.classList.add(name)", f"asked-{len(self.routes)}")
+
+    def come(self, count: int) -> None:
+        """Wait until there are so many."""
+        expect(self._page.locator(f"body.asked-{count}")).to_have_count(1)
+
+    def after(self, event: str) -> int:
+        """Let something happen on the page's connection after which it asks. Gives the number of the question."""
+        number = len(self.routes)
+        with_live(self._page, f"live.dispatchEvent({event});")
+        self.come(number + 1)
+        return number
+
+
+def entry(type: str, subject: str = "") -> str:
+    """An entry of the journal, as an event of the page's connection."""
+    return f'new CustomEvent("entry", {{ detail: {{ type: "{type}", subject: "{subject}" }} }})'

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser import DESKTOP, PHONE, Visitor, add_user, note_texts, with_live
+from tests.browser import DESKTOP, PHONE, Questions, Visitor, add_user, entry, note_texts, with_live
 from tests.network import Network
 from tests.service import Service, children_of, eventually, running
 
@@ -389,7 +389,6 @@ def test_another_site_moves_nothing(visit: Callable[..., Visitor], service: Serv
 
 
 NOTE_ENTRIES = 'live.on("operation.state", ({ data }) => { document.body.dataset.told = data.state; });'
-TELL_OF_A_CAMERA = 'live.dispatchEvent(new CustomEvent("entry", { detail: { type: "camera.state" } }));'
 
 
 def test_a_door_that_moves_while_the_page_is_fetched_is_shown_where_it_is(
@@ -420,7 +419,7 @@ def test_a_camera_that_goes_while_the_page_is_fetched_is_shown_gone(visit: Calla
         response = route.fetch()
         found = response.json()
         if len(asked) == 1:  # arrives after the second one
-            with_live(page, TELL_OF_A_CAMERA)
+            with_live(page, f"live.dispatchEvent({entry('camera.state')});")
             expect(page.locator(".view-absent")).to_contain_text("unplugged")
         elif len(asked) == 2:
             found["items"][0] |= {"state": "unavailable", "detail": "It is unplugged."}
@@ -434,96 +433,87 @@ def test_a_camera_that_goes_while_the_page_is_fetched_is_shown_gone(visit: Calla
     expect(page.locator(".view-absent")).to_contain_text("unplugged")
 
 
-class Answers:
-    """A page whose clock stands still, and what is answered about one thing on it: told by the test, when it says."""
+class Place:
+    """A page whose clock stands still, and one thing on it: what is asked about that is answered by the test."""
 
-    def __init__(self, visitor: Visitor, path: str, words: Callable[[Page], Locator]) -> None:
+    def __init__(self, visitor: Visitor, path: str) -> None:
         self.page = go_on_a_stopped_clock(visitor)
         expect(self.page.locator('[data-look="lost"]')).to_have_count(0)
-        self.words = words(self.page)
+        self.kind, self.name = path.split("/")
+        door, pin = door_of(self.page, self.name).locator(".door-note"), self.page.locator(f'[data-pin="{self.name}"]')
+        self.words = door if self.kind == "doors" else pin.locator(".pin-state")
         self.shown = note_texts(self.words)
-        self._path = path
         self._thing = visitor.json(f"/api/v1/{path}")
-        self._asked: list[Route] = []
-        self.page.route(f"**/api/v1/{path}", self._ask)
-        self.page.route(f"**/api/v1/{path.partition('/')[0]}?limit=200", self._ask)
-
-    def _ask(self, route: Route) -> None:
-        self._asked.append(route)
-        self.page.evaluate("(count) => { document.body.dataset.asked = count; }", len(self._asked))
-
-    def is_asked(self, event: str) -> int:
-        """Let something happen after which the page asks anew. Gives the number of the question."""
-        number = len(self._asked)
-        with_live(self.page, f"live.dispatchEvent({event});")
-        expect(self.page.locator("body")).to_have_attribute("data-asked", str(number + 1))
-        return number
+        self._thing["links"].pop("operation", None)  # it would be asked for as well, and take its time
+        self.questions = Questions(self.page, path, f"{self.kind}?limit=200")
 
     def is_told(self) -> int:
-        """By an entry of the journal."""
-        kind, name = self._path.split("/")
-        entry = f'{{ type: "{kind[:-1]}.changed", subject: "{kind[:-1]}:{name}" }}'
-        return self.is_asked(f'new CustomEvent("entry", {{ detail: {entry} }})')
+        """By the journal. Gives the number of the question that is asked then."""
+        return self.questions.after(entry(f"{self.kind[:-1]}.changed", f"{self.kind[:-1]}:{self.name}"))
 
-    def answer(self, number: int, **changed: Any) -> None:
-        route, thing = self._asked[number], self._thing | changed
+    def is_found(self) -> int:
+        """piapi is there again: so all of the kind are asked for."""
+        return self.questions.after('new Event("found")')
+
+    def answer(self, question: int, cats: int) -> str:
+        """Gives the words that this answer has to show."""
+        route, reason = self.questions.routes[question], f"{cats} cats sleep in it"
+        thing = self._thing | {"value": cats / 100, "locked": True, "lock_reason": reason}
         route.fulfill(json={"items": [thing], "links": {}} if "limit" in route.request.url else thing)
+        return f"Locked: {reason}. It takes no command." if self.kind == "doors" else f"{cats} %"
 
 
 @pytest.fixture(params=["doors/gate", "pins/fan"])
-def answers(request: pytest.FixtureRequest, visit: Callable[..., Visitor]) -> tuple[Answers, Callable[[int, int], str]]:
-    """Of a door or a pin; and what answers a question by a number, and gives the words that it has to show."""
-    if request.param == "doors/gate":
-        answers = Answers(visit(), request.param, lambda page: door_of(page, "gate").locator(".door-note"))
-    else:
-        answers = Answers(visit(), request.param, lambda page: page.locator('[data-pin="fan"] .pin-state'))
-
-    def answer(question: int, number: int) -> str:
-        reason = f"{number} cats sleep in it"
-        answers.answer(question, value=number / 100, locked=True, lock_reason=reason)
-        return f"Locked: {reason}. It takes no command." if request.param == "doors/gate" else f"{number} %"
-
-    return answers, answer
+def place(request: pytest.FixtureRequest, visit: Callable[..., Visitor]) -> Place:
+    return Place(visit(), request.param)
 
 
-AnswersAndHow = tuple[Answers, Callable[[int, int], str]]
-
-
-def test_answers_are_shown_as_they_come_and_none_after_that_to_a_later_question(answers: AnswersAndHow) -> None:
+def test_answers_are_shown_as_they_come_and_none_after_that_to_a_later_question(place: Place) -> None:
     """On a slow network the page asks again before it has been answered."""
-    place, answer = answers
     first, second, third, fourth = (place.is_told() for _ in range(4))
     texts = []
     for question in (first, second, fourth):
-        texts.append(answer(question, 10 + question))
+        texts.append(place.answer(question, 10 + question))
         expect(place.words).to_have_text(texts[-1])
-    answer(third, 50)
-    texts.append(answer(place.is_told(), 60))
+    place.answer(third, 57)
+    texts.append(place.answer(place.is_told(), 61))
     expect(place.words).to_have_text(texts[-1])
     assert place.shown() == texts
 
 
-def test_a_list_that_was_asked_for_earlier_comes_too_late(answers: AnswersAndHow) -> None:
-    place, answer = answers
-    all_of_them = place.is_asked('new Event("found")')
-    newer = answer(place.is_told(), 20)
+def test_a_list_that_was_asked_for_earlier_comes_too_late(place: Place) -> None:
+    all_of_them = place.is_found()
+    newer = place.answer(place.is_told(), 21)
     expect(place.words).to_have_text(newer)
-    answer(all_of_them, 50)
-    expect(place.page.locator("body")).to_have_attribute("data-asked", "3")  # once more, as it was told meanwhile
-    newest = answer(2, 30)
+    place.answer(all_of_them, 57)
+    place.questions.come(3)  # once more, as it was told meanwhile
+    newest = place.answer(2, 33)
     expect(place.words).to_have_text(newest)
     assert place.shown() == [newer, newest]
 
 
-def test_an_answer_from_before_piapi_was_lost_is_not_shown_as_its_state_now(answers: AnswersAndHow) -> None:
-    place, answer = answers
+def test_an_answer_from_before_piapi_was_found_is_not_shown_as_its_state_now(place: Place) -> None:
     before = place.is_told()
     with_live(place.page, 'live.dispatchEvent(new Event("lost"));')
-    all_of_them = place.is_asked('new Event("found")')
-    answer(before, 50)
-    newer = answer(all_of_them, 20)
+    all_of_them = place.is_found()
+    place.answer(before, 57)
+    newer = place.answer(all_of_them, 21)
     expect(place.words).to_have_text(newer)
-    assert not [text for text in place.shown() if "50" in text]
+    assert not [text for text in place.shown() if "57" in text]
+
+
+@pytest.mark.parametrize("path", ["doors/gate", "pins/fan"])
+@pytest.mark.parametrize("is_whole_list", [False, True], ids=["told", "found"])
+def test_a_question_that_nobody_answers_is_asked_again(
+    visit: Callable[..., Visitor], path: str, is_whole_list: bool
+) -> None:
+    place = Place(visit(), path)
+    place.page.clock.resume()
+    question = place.is_found() if is_whole_list else place.is_told()
+    place.questions.routes[question].abort("connectionreset")
+    place.questions.come(question + 2)
+    words = place.answer(question + 1, 21)
+    expect(place.words).to_have_text(words)
 
 
 def have_moved(service: Service, name: str) -> None:

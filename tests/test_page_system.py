@@ -12,7 +12,7 @@ import pytest
 import segno
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.browser import NAME, PASSWORD, Visitor, add_user, note_texts, with_live
+from tests.browser import NAME, PASSWORD, Questions, Visitor, add_user, entry, note_texts
 from tests.service import Service, running
 
 CONFIG = """
@@ -347,38 +347,25 @@ LISTS: dict[str, tuple[str, str, Callable[[dict[str, Any], int], object]]] = {
 @pytest.mark.parametrize("path", LISTS)
 def test_no_list_is_shown_after_that_to_a_later_question(anna: Visitor, service: Service, path: str) -> None:
     """A key that was revoked must not come back on a slow network."""
-    rows, event, put = LISTS[path]
+    rows, told, put = LISTS[path]
     service.token()
-    anna.context.clock.install()
     page = anna.go("/system")
     expect(page.locator("#loading")).to_be_hidden()
-    page.clock.pause_at(page.evaluate("Date.now()") + 1000)  # it asks now and then by itself
-    found = anna.json(f"/api/v1/{path}")
-    shown, asked = note_texts(page.locator(rows)), list[Route]()
-
-    def ask(route: Route) -> None:
-        asked.append(route)
-        page.evaluate("(count) => { document.body.dataset.asked = count; }", len(asked))
-
-    def is_asked() -> int:
-        number = len(asked)
-        with_live(page, f'live.dispatchEvent(new CustomEvent("entry", {{ detail: {{ type: "{event}" }} }}));')
-        expect(page.locator("body")).to_have_attribute("data-asked", str(number + 1))
-        return number
+    found, shown = anna.json(f"/api/v1/{path}"), note_texts(page.locator(rows))
+    questions = Questions(page, path)
 
     def answer(question: int, number: int) -> None:
         changed = copy.deepcopy(found)
         put(changed, number)
-        asked[question].fulfill(json=changed)
+        questions.routes[question].fulfill(json=changed)
 
-    page.route(f"**/api/v1/{path}", ask)
-    earlier, later = is_asked(), is_asked()
+    earlier, later = questions.after(entry(told)), questions.after(entry(told))
     answer(later, 31)
     expect(page.locator(rows)).to_contain_text("31 °C")
-    answer(earlier, 52)
-    answer(is_asked(), 33)
+    answer(earlier, 57)
+    answer(questions.after(entry(told)), 33)
     expect(page.locator(rows)).to_contain_text("33 °C")
-    assert not [text for text in shown() if "52 °C" in text]
+    assert not [text for text in shown() if "57 °C" in text]
 
 
 def test_every_page_says_that_the_hardware_is_simulated(anna: Visitor) -> None:

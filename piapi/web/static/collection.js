@@ -20,7 +20,8 @@ export class Collection {
     this.path = path;
     this.make = make;
     for (const type of types) live.on(type, ({ subject }) => this.#changed(nameIn(subject)));
-    live.addEventListener("lost", () => this.each((part) => { part.turns.forget(); part.lose(); }));
+    live.addEventListener("lost", () => this.each((part) => part.lose()));
+    live.addEventListener("found", () => this.each((part) => part.turns.forget())); // before it is fetched anew
   }
 
   each(run) {

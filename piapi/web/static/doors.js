@@ -2,9 +2,9 @@
 
 import { api, command, expiry, may, newKey, serverNow, Turns, Unreachable } from "./api.js";
 import { Collection } from "./collection.js";
-import { announce, complain, confirmed, el, icon, show, toast, whileBusy, write } from "./dom.js";
+import { announce, confirmed, el, icon, show, toast, whileBusy, write } from "./dom.js";
 import { holdButton } from "./hold.js";
-import { live } from "./live.js";
+import { live, persistently } from "./live.js";
 import { ago, duration, fullMoment, moment, title } from "./words.js";
 
 const STATES = {
@@ -69,9 +69,9 @@ class DoorCard {
   }
 
   /** Fetch it anew, and its operation. */
-  async refresh() {
-    const mayShow = this.turns.ask();
-    await this.#unlessUnreachable(async () => {
+  refresh() {
+    return persistently(async () => {
+      const mayShow = this.turns.ask();
       const door = await api("GET", this.path);
       const operation = await this.#operationOf(door);
       if (mayShow()) this.#show(door, operation);
@@ -83,7 +83,7 @@ class DoorCard {
     const { operation } = door.links;
     const { shown } = this.turns;
     this.#show(door, this.#operation?.links.self === operation ? this.#operation : null);
-    return this.#unlessUnreachable(async () => {
+    return persistently(async () => {
       const found = await this.#operationOf(door);
       if (this.turns.shown === shown) this.#show(door, found);
     });
@@ -91,14 +91,6 @@ class DoorCard {
 
   #operationOf(door) {
     return door.links.operation ? api("GET", door.links.operation) : null;
-  }
-
-  async #unlessUnreachable(run) {
-    try {
-      await run();
-    } catch (error) {
-      if (!(error instanceof Unreachable)) complain(error);
-    }
   }
 
   #show(door, operation) {

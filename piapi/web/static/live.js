@@ -3,12 +3,14 @@
 // A closed connection tells itself at once, a lost network does not. So while somebody looks, piapi is asked every
 // second whether it is there; two without an answer count as lost.
 
-import { api } from "./api.js";
+import { api, Unreachable } from "./api.js";
+import { complain } from "./dom.js";
 
 const LOOK_EVERY_MS = 250;
 const ASK_EVERY_MS = 1000;
 const LOST_AFTER_MS = 2000;
 const OPEN_AGAIN_AFTER_MS = 1000;
+const RUN_AGAIN_AFTER_MS = 1000;
 
 const TYPES = [
   "actuation.unknown", "auth.failed", "camera.configured", "camera.state", "command.accepted", "command.refused",
@@ -102,3 +104,16 @@ class Live extends EventTarget {
 }
 
 export const live = new Live();
+
+/** Run it; where piapi does not answer though it is there, again after a while. Other trouble is told. */
+export async function persistently(run) {
+  for (;;) {
+    try {
+      return await run();
+    } catch (error) {
+      if (!(error instanceof Unreachable)) return complain(error);
+    }
+    if (!live.connected) return undefined; // once it is found, all is fetched anew
+    await new Promise((resolve) => setTimeout(resolve, RUN_AGAIN_AFTER_MS));
+  }
+}

@@ -1,9 +1,9 @@
 // Pins: a switch, a button to hold for as long as it is to be on, a slider, or the light of an input.
 
-import { api, command, may, newKey, Turns, Unreachable } from "./api.js";
+import { api, command, may, newKey, Turns } from "./api.js";
 import { Collection } from "./collection.js";
 import { announce, complain, el, icon, write } from "./dom.js";
-import { live } from "./live.js";
+import { live, persistently } from "./live.js";
 import { title } from "./words.js";
 
 /** The rows of all pins. */
@@ -45,14 +45,12 @@ class PinRow {
     return this.control?.querySelector("input") || this.control;
   }
 
-  async refresh() {
-    const mayShow = this.turns.ask();
-    try {
+  refresh() {
+    return persistently(async () => {
+      const mayShow = this.turns.ask();
       const pin = await api("GET", this.path);
       if (mayShow()) this.take(pin);
-    } catch (error) {
-      if (!(error instanceof Unreachable)) complain(error);
-    }
+    });
   }
 
   take(pin) {
