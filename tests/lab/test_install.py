@@ -32,9 +32,12 @@ systemctl restart --no-block piapi
 worker=
 while [ -z "$worker" ]; do
   main=$(systemctl show --property MainPID --value piapi)
-  [ "$main" = "$old" ] || worker=$(cat /proc/$main/task/$main/children 2>/dev/null) || true
+  [ "$main" = "$old" ] && continue
+  for child in $(cat /proc/$main/task/$main/children 2>/dev/null); do
+    # systemd's own helpers, before it becomes piapi, are there for a moment.
+    grep -qsa gunicorn /proc/$child/cmdline && kill -STOP $child && worker=$child
+  done
 done
-kill -STOP $worker
 sleep 5
 systemctl show --property ActiveState --value piapi
 kill -CONT $worker
