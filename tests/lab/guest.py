@@ -23,8 +23,8 @@ from typing import Any
 from tests.lab.image import ROOT, LabError, alone
 
 COMMAND_LINE = "console=ttyS0 root=/dev/vda rw panic=-1 mitigations=off preempt=full quiet"
-"""What the kernel is told. Preemptible, as a Pi's is: else vimc, which makes its pictures in the kernel, keeps a
-processor from everything else for so long that a press of 0.3 s is over when the kernel looks at the line."""
+"""What the kernel is told. Preemptible, as that of 64-bit Raspberry Pi OS: else vimc, which makes its pictures in the
+kernel, keeps a processor from everything else for so long that a press of 0.3 s is over when the line is looked at."""
 
 BOOTED = f"booted-{zlib.crc32(COMMAND_LINE.encode()):08x}"
 """The snapshot of a guest that has booted so and does nothing."""
